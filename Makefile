@@ -1,0 +1,88 @@
+# One door: `make demo`, `make test`, or `make` alone for a working .venv/bin/seqcast.
+# Each target does all its set-up; after the first run none of them needs the network.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+C_FLAGS := -std=c11 -Wall -Wextra -Werror -Wconversion -g -O1 -Inative/src -fsanitize=address,undefined -fno-sanitize-recover=all
+C_SOURCES := $(wildcard native/src/*.c)
+C_HEADERS := $(wildcard native/src/*.h)
+C_OBJECTS := $(patsubst native/src/%.c,build/ctest/%.o,$(C_SOURCES))
+C_TESTS := $(patsubst native/tests/%.c,build/ctest/%,$(wildcard native/tests/test_*.c))
+FUZZ_FLAGS := -std=c11 -g -O1 -Inative/src -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
+FUZZ_OBJECTS := $(patsubst native/src/%.c,build/fuzz/%.o,$(C_SOURCES))
+FUZZERS := $(patsubst native/fuzz/%.c,build/fuzz/%,$(wildcard native/fuzz/fuzz_*.c))
+FUZZ_SECONDS ?= 10
+MESSAGES ?= 200000
+
+.PHONY: all system install build demo test lint format types ctest fuzz check sanitize bench wheel clean
+
+all: build
+
+# What Debian's python3 leaves out is checked before anything else, and named in one line.
+system:
+	@$(PYTHON) native/requirements.py
+
+$(BIN)/python:
+	@$(MAKE) --no-print-directory system
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml setup.py | $(BIN)/python
+	@$(MAKE) --no-print-directory system
+	$(BIN)/python -m pip install --quiet --upgrade "setuptools>=77" wheel "cffi>=1.17"
+	$(BIN)/python -m pip install --quiet --no-build-isolation --editable ".[test,lint]"
+	@touch $@
+
+# An editable install does not rebuild C: this rule does, whenever a source is newer than the module.
+native/.built: $(VENV)/.installed $(C_SOURCES) $(C_HEADERS) native/build.py
+	$(BIN)/python setup.py --quiet build_ext --inplace
+	@touch $@
+
+build: native/.built
+
+demo: build
+	$(BIN)/seqcast demo --messages $(MESSAGES)
+
+test: build ctest
+	$(BIN)/python -m pytest
+
+lint: build
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/clang-format --dry-run --Werror native/src/*.[ch] native/tests/*.[ch] native/fuzz/*.c
+
+format: build
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+	$(BIN)/clang-format -i native/src/*.[ch] native/tests/*.[ch] native/fuzz/*.c
+
+types: build
+	$(BIN)/mypy
+
+build/ctest/%.o: native/src/%.c $(C_HEADERS)
+	@mkdir -p $(@D)
+	$(CC) $(C_FLAGS) -c -o $@ $<
+
+build/ctest/test_%: native/tests/test_%.c $(C_OBJECTS) $(C_HEADERS) $(wildcard native/tests/*.h)
+	$(CC) $(C_FLAGS) -o $@ $< $(C_OBJECTS)
+
+ctest: system $(C_TESTS)
+	@for test in $(C_TESTS); do $$test || exit 1; done
+	@echo "$(words $(C_TESTS)) C tests passed under AddressSanitizer and UndefinedBehaviorSanitizer"
+
+build/fuzz/%.o: native/src/%.c $(C_HEADERS)
+	@mkdir -p $(@D)
+	clang $(FUZZ_FLAGS) -c -o $@ $<
+
+build/fuzz/fuzz_%: native/fuzz/fuzz_%.c $(FUZZ_OBJECTS) $(C_HEADERS)
+	clang $(FUZZ_FLAGS) -fsanitize=fuzzer -o $@ $< $(FUZZ_OBJECTS)
+
+fuzz: $(FUZZERS)
+	@for target in $(FUZZERS); do \
+	  echo "== $$target"; $$target -max_total_time=$(FUZZ_SECONDS) -print_final_stats=0 -verbosity=0 || exit 1; \
+	done
+
+check: lint types test
+
+clean:
+	rm -rf build dist *.egg-info native/_seqcast.c native/*.so native/.built

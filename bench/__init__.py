@@ -1,0 +1,1 @@
+"""Benchmarks of the bus, each beside a baseline of the same run."""

@@ -1,0 +1,190 @@
+/* Drives a reorder window with a program of steps made from the input. Steps put true packets of a known
+ * stream, in any split and order, and, where the first byte allows it, arbitrary datagrams of the same
+ * session.
+ *
+ * Always:             delivered numbers follow each other, rows lie inside the slab, gaps are apart from each
+ * other, in order, and between next_number and highest; nothing is held beyond the limit. True packets only:
+ * every delivered message has the bytes of its number, gaps hold nothing that is held, and after one more
+ * pass over the whole stream everything was delivered and the session has ended. */
+#include <stdlib.h>
+
+#include "window.h"
+
+#define REQUIRE(condition)                                                                                   \
+    do {                                                                                                     \
+        if (!(condition))                                                                                    \
+            abort();                                                                                         \
+    } while (0)
+
+enum { BLOCKS = 9, BLOCK_BYTES = 96, BATCH = 3, ROWS = 16, LAST = 200, COUNT_MAX = 12 };
+
+static const uint8_t SESSION[10] = "SESS000001";
+
+struct run {
+    sc_window *window;
+    const sc_window_state *state;
+    int32_t protocol;
+    int liars;
+    uint64_t expected;
+    uint8_t slab[BLOCKS * BLOCK_BYTES];
+};
+
+/* Message n is 1 to 5 bytes of value n. */
+static uint32_t message_length(uint64_t number)
+{
+    return 1 + (uint32_t)(number % 5);
+}
+
+static void take(struct run *run, uint32_t capacity)
+{
+    sc_message rows[ROWS];
+    uint32_t count = sc_window_messages(run->window, rows, capacity);
+    REQUIRE(count <= capacity);
+    for (uint32_t i = 0; i < count; i++) {
+        if (run->expected == 0)
+            run->expected = rows[i].number;
+        REQUIRE(rows[i].number == run->expected);
+        REQUIRE(rows[i].offset <= sizeof run->slab && rows[i].length <= sizeof run->slab - rows[i].offset);
+        run->expected++;
+        if (run->liars)
+            continue;
+        REQUIRE(rows[i].length == message_length(rows[i].number));
+        for (uint32_t j = 0; j < rows[i].length; j++)
+            REQUIRE(run->slab[rows[i].offset + j] == (uint8_t)rows[i].number);
+    }
+    REQUIRE(run->expected == 0 || run->expected == run->state->next_number);
+    REQUIRE(run->state->held <= BLOCKS - BATCH);
+
+    sc_gap gaps[BLOCKS + 1];
+    uint32_t gap_count = sc_window_gaps(run->window, gaps, BLOCKS + 1);
+    uint64_t position = run->state->next_number;
+    for (uint32_t i = 0; i < gap_count; i++) {
+        REQUIRE(gaps[i].count > 0 && gaps[i].first >= position);
+        REQUIRE(i == 0 || gaps[i].first > position);
+        position = gaps[i].first + gaps[i].count;
+        REQUIRE(position <= run->state->highest);
+    }
+    REQUIRE(run->state->end_number == 0 || run->state->highest <= run->state->end_number ||
+            run->state->next_number > run->state->end_number);
+}
+
+static void put(struct run *run, const uint8_t *data, uint32_t length, uint32_t line)
+{
+    while (sc_window_put(run->window, data, length, line) == SC_WINDOW_FULL)
+        take(run, ROWS);
+}
+
+static void put_true(struct run *run, uint64_t first, uint32_t count, uint32_t line)
+{
+    uint8_t base[COUNT_MAX * 5], packet[BLOCK_BYTES];
+    sc_message rows[COUNT_MAX];
+    uint32_t used = 0, packed, made = 0;
+    for (; made < count && first + made <= LAST; made++) {
+        rows[made] = (sc_message){0, used, message_length(first + made)};
+        memset(base + used, (int)(uint8_t)(first + made), rows[made].length);
+        used += rows[made].length;
+    }
+    int32_t length =
+        sc_mold_pack(run->protocol, SESSION, first, base, rows, made, packet, BLOCK_BYTES, &packed);
+    REQUIRE(length >= 0);
+    if (length > 0)
+        put(run, packet, (uint32_t)length, line);
+}
+
+static void put_end(struct run *run, uint64_t number, int ends)
+{
+    static const uint8_t marker[] = {1, 0, 0, 0};
+    uint8_t packet[20] = {0};
+    memcpy(packet, SESSION, 10);
+    if (run->protocol == SC_MOLDUDP64) {
+        sc_put_be64(packet + 10, number);
+        sc_put_be16(packet + 18, ends ? SC_MOLDUDP64_END_OF_SESSION : 0);
+        put(run, packet, 20, 0);
+    } else {
+        sc_put_le32(packet + 10, (uint32_t)number);
+        if (ends)
+            memcpy(packet + 14, marker, sizeof marker);
+        put(run, packet, ends ? 18 : 16, 0);
+    }
+}
+
+static void finish(struct run *run)
+{
+    take(run, ROWS);
+    uint64_t next = run->state->next_number;
+    for (uint64_t number = next > 0 ? next : 1; number <= LAST; number += 3) {
+        put_true(run, number, 3, 0);
+        take(run, ROWS);
+    }
+    for (int i = 0; i < 20; i++)
+        take(run, ROWS);
+    put_end(run, LAST + 1, 1);
+    take(run, ROWS);
+    REQUIRE(run->state->next_number == LAST + 1 && run->state->held == 0 && run->state->ended);
+    REQUIRE(run->state->malformed == 0 && run->state->impossible == 0 && run->state->early_ends == 0);
+    REQUIRE(run->state->after_end == 0);
+}
+
+static void step(struct run *run, const uint8_t *data, size_t length, size_t *position)
+{
+    uint8_t a = data[*position + 1], b = data[*position + 2];
+    uint8_t packet[256];
+    uint32_t size;
+    switch (data[*position] % 8) {
+    case 0:
+    case 1:
+    case 2:
+        put_true(run, a % LAST + 1, b % COUNT_MAX, b / 64);
+        break;
+    case 3:
+        take(run, a % (ROWS + 1));
+        break;
+    case 4:
+        put_end(run, run->liars ? a + 1 : a % (LAST + 1) + 1, 0);
+        break;
+    case 5:
+        if (b % 8 == 0) {
+            take(run, ROWS);
+            sc_window_advance(run->window, a % (LAST + 1) + 1);
+            run->expected = run->state->next_number;
+        }
+        break;
+    case 6:
+        put_end(run, run->liars ? a + 1 : LAST + 1, 1);
+        break;
+    default:
+        if (!run->liars)
+            break;
+        size = b % 128;
+        *position += 3;
+        if (size > length - *position)
+            size = (uint32_t)(length - *position);
+        memcpy(packet, SESSION, 10);
+        memcpy(packet + (a % 4 == 0 ? 0 : 10), data + *position, size);
+        put(run, packet, size + (a % 4 == 0 ? 0 : 10), a / 64);
+        *position += size;
+        return;
+    }
+    *position += 3;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t length)
+{
+    if (length < 1)
+        return 0;
+    static struct run run; /* not on the stack, so that a row outside the slab is seen */
+    run = (struct run){.protocol = data[0] & 1 ? SC_MOLDUDP : SC_MOLDUDP64, .liars = data[0] & 2};
+    uint64_t start = data[0] & 4 ? 0 : 1;
+    run.expected = start;
+    run.window = sc_window_new(run.protocol, run.slab, BLOCKS, BLOCK_BYTES, BATCH, start,
+                               data[0] & 8 ? SESSION : NULL, 1ull << 40, NULL);
+    REQUIRE(run.window != NULL);
+    run.state = sc_window_state_of(run.window);
+    size_t position = 1;
+    while (length - position >= 3)
+        step(&run, data, length, &position);
+    if (!run.liars)
+        finish(&run);
+    sc_window_free(run.window);
+    return 0;
+}
