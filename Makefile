@@ -17,6 +17,8 @@ MESSAGES ?= 200000
 
 .PHONY: all system install build demo test lint format types ctest fuzz check sanitize bench wheel clean
 
+.SECONDARY: $(C_OBJECTS) $(FUZZ_OBJECTS)
+
 all: build
 
 # What Debian's python3 leaves out is checked before anything else, and named in one line.

@@ -16,7 +16,22 @@ from cffi import FFI
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
-HEADERS = ("message.h", "crc32c.h", "record.h", "mold.h", "soup.h", "segment.h", "window.h", "datagrams.h", "senders.h", "order.h", "publish.h", "feed.h", "outbox.h", "delivery.h")
+HEADERS = (
+    "message.h",
+    "crc32c.h",
+    "record.h",
+    "mold.h",
+    "soup.h",
+    "segment.h",
+    "window.h",
+    "datagrams.h",
+    "senders.h",
+    "order.h",
+    "publish.h",
+    "feed.h",
+    "outbox.h",
+    "delivery.h",
+)
 
 _CDEF = re.compile(r"/\* \[cdef\] \*/(.*?)/\* \[/cdef\] \*/", re.DOTALL)
 

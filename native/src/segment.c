@@ -250,27 +250,6 @@ int64_t sc_segment_search(const sc_segment *s, uint64_t offset, uint64_t *number
     return SC_SEARCH_NOTHING;
 }
 
-int sc_segment_cut(sc_segment *s, uint64_t last, uint64_t time_before)
-{
-    if (last + 1 < s->first || last + 1 - s->first > s->count)
-        return -1;
-    uint64_t count = last + 1 - s->first;
-    uint64_t end = sc_segment_locate(s, last + 1);
-    uint64_t time = time_before;
-    sc_message row;
-    if (count > 0) {
-        sc_stamp stamp;
-        if (sc_segment_rows(s, last, 1, 0, &row) != 1)
-            return -1;
-        sc_record_read(s->base + row.offset, row.length, &stamp);
-        time = stamp.time;
-    }
-    s->count = count;
-    s->end = end;
-    s->last_time = time;
-    return 0;
-}
-
 static int all_zero(const uint8_t *p, uint64_t length)
 {
     return length == 0 || (p[0] == 0 && !memcmp(p, p + 1, length - 1));

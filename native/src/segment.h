@@ -56,7 +56,6 @@ uint32_t sc_segment_rows(const sc_segment *segment, uint64_t number, uint32_t co
                          sc_message *rows);
 int sc_segment_scan(sc_segment *segment, sc_senders *senders, uint64_t limit);
 int64_t sc_segment_search(const sc_segment *segment, uint64_t offset, uint64_t *number);
-int sc_segment_cut(sc_segment *segment, uint64_t last, uint64_t time_before);
 uint64_t sc_segment_clear(sc_segment *segment);
 /* [/cdef] */
 
@@ -95,10 +94,6 @@ uint64_t sc_segment_clear(sc_segment *segment);
  * that the records between could lie in the bytes between. Returns the frame's offset and sets *number;
  * SC_SEARCH_NOTHING; or SC_SEARCH_UNSURE when so much looks like a record that the work, which is linear in
  * the size of the segment, was given up. It tells a torn tail (nothing follows) from damage in the middle.
- *
- * sc_segment_cut: forgets the records above `last`, which is at least first - 1 and at most first + count
- * - 1. last_time becomes that of `last`, or `time_before` when no record is left. Their bytes stay in the
- * file until sc_segment_clear. 0, or -1 when `last` is out of range.
  *
  * sc_segment_clear: zeroes what lies behind `end`, from the back to the front, so that a process that is
  * killed in the middle leaves a shorter log and not a hole. Touches no page that is zero already. Returns how

@@ -1,4 +1,4 @@
-/* Segments: append, follow, locate, read, scan, search behind damage, cut and clear. */
+/* Segments: append, follow, locate, read, scan, search behind damage, clear. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -268,22 +268,20 @@ static void search_gives_up(void)
     free(f.s.base);
 }
 
+/* A cut is a scan that ends early, and a clear. */
 static void cut(void)
 {
     fixture f = {0};
     begin(&f, 10, CAPACITY);
     fill(&f, RECORDS);
-    CHECK(sc_segment_cut(&f.s, 510, 0) == -1);
-    CHECK(sc_segment_cut(&f.s, 8, 0) == -1);
-    CHECK(sc_segment_cut(&f.s, 509, 0) == 0 && f.s.count == RECORDS);
-    CHECK(sc_segment_cut(&f.s, 300, 0) == 0);
+    CHECK(rescan(&f.s, 291) == SC_STOP_NONE);
     CHECK(f.s.count == 291 && f.s.last_time == 1000 + 290 / 3);
     CHECK(f.s.end == sc_segment_locate(&f.s, 301));
     uint64_t end = f.s.end;
     CHECK(sc_segment_clear(&f.s) > 0 && sc_segment_clear(&f.s) == 0);
     CHECK(rescan(&f.s, UINT64_MAX) == SC_STOP_EMPTY && f.s.count == 291 && f.s.end == end);
-    CHECK(sc_segment_cut(&f.s, 9, 77) == 0);
-    CHECK(f.s.count == 0 && f.s.end == SC_SEGMENT_HEADER_BYTES && f.s.last_time == 77);
+    CHECK(rescan(&f.s, 0) == SC_STOP_NONE);
+    CHECK(f.s.count == 0 && f.s.end == SC_SEGMENT_HEADER_BYTES);
     sc_segment_clear(&f.s);
     for (uint64_t i = SC_SEGMENT_HEADER_BYTES; i < CAPACITY; i++)
         CHECK(f.s.base[i] == 0);

@@ -1,0 +1,186 @@
+"""When to request what is missing: the pacing of MoldUDP request packets, apart from packets and sockets.
+
+The specifications leave this to the receiver. The rules here:
+
+- A gap is requested only after a reorder delay, because most gaps are packets that overtook each other, or
+  come on the other line. The delay is jittered, so that receivers that lost the same packet do not ask in
+  chorus.
+- A gap is cut into requests of limited size, and a limited number of them is outstanding.
+- A request that brought nothing is repeated, each time after twice the pause, up to a limit; jittered too.
+- A request that brought a part is over. What it left open is requested at once: a reply is one packet,
+  so this is the normal way of a long gap.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from attrs import define, field, frozen, validators
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from random import Random
+
+REQUEST_MESSAGES_MAX = 65533
+"""65534 and 65535 are read as "all that fits" by servers in the field."""
+
+
+@frozen
+class Gap:
+    """`count` messages are missing from number `first` on."""
+
+    first: int
+    count: int
+
+    @property
+    def end(self) -> int:
+        """The number after the last missing one."""
+        return self.first + self.count
+
+
+@frozen(kw_only=True)
+class Pacing:
+    """Settings of the request pacing; times in nanoseconds.
+
+    The defaults for `request_messages` and `outstanding` belong together with 4096 datagrams that a
+    receiver can hold: even with one message in each datagram, the replies to all outstanding requests find
+    room.
+    """
+
+    reorder_delay_ns: int = field(default=1_000_000, validator=validators.ge(0))
+    """Age of a gap when it is first requested: some switch queues' worth of overtaking."""
+
+    retry_ns: int = field(default=10_000_000, validator=validators.gt(0))
+    """Pause before a request is repeated for the first time: many round trips of one network."""
+
+    retry_limit_ns: int = field(default=1_000_000_000, validator=validators.gt(0))
+    """The pause doubles up to this: a server that is down is asked once a second."""
+
+    jitter: float = field(default=0.25, validator=[validators.ge(0), validators.lt(1)])
+    """Part of a time by which chance moves it: the delay later only, a pause either way."""
+
+    request_messages: int = field(
+        default=64, validator=[validators.ge(1), validators.le(REQUEST_MESSAGES_MAX)]
+    )
+    """Most messages of one request; about what one reply can hold."""
+
+    outstanding: int = field(default=64, validator=validators.ge(1))
+    """Most requests that wait for a reply at one time."""
+
+
+@define
+class _Hole:
+    """An open gap, and from when on it may be requested."""
+
+    first: int
+    end: int
+    ready_ns: int
+
+
+@define
+class _Asked:
+    """A request that brought nothing yet, and when it is repeated."""
+
+    first: int
+    end: int
+    due_ns: int
+    attempts: int = 1
+
+
+class Pacer:
+    """The machine behind `Receiver.requests`: gaps in, requests that are due out.
+
+    Invariant: `_asked` are disjoint, in order, and each lies inside one of `_holes`, which are disjoint and
+    in order.
+    """
+
+    def __init__(self, pacing: Pacing, random: Random) -> None:
+        self.pacing = pacing
+        self._random = random
+        self._holes: list[_Hole] = []
+        self._asked: list[_Asked] = []
+
+    @property
+    def outstanding(self) -> int:
+        """How many requests wait for a reply."""
+        return len(self._asked)
+
+    def look(self, gaps: list[Gap], now_ns: int) -> None:
+        """Compare the gaps that are open now, lowest first, with what was known."""
+        if not gaps and not self._holes:
+            return
+        known = iter(self._holes)
+        old = next(known, None)
+        holes = []
+        for gap in gaps:
+            while old is not None and old.end <= gap.first:
+                old = next(known, None)
+            if old is not None and old.first < gap.end:
+                holes.append(_Hole(gap.first, gap.end, old.ready_ns))
+            else:
+                holes.append(_Hole(gap.first, gap.end, now_ns + self._delay_ns()))
+        self._holes = holes
+        position = 0
+        kept = []
+        for asked in self._asked:
+            while position < len(holes) and holes[position].end < asked.end:
+                position += 1
+            if position < len(holes) and holes[position].first <= asked.first:
+                kept.append(asked)
+        self._asked = kept
+
+    def due(self, now_ns: int) -> list[Gap]:
+        """The ranges to request now, lowest first."""
+        repeated = []
+        for asked in self._asked:
+            if asked.due_ns <= now_ns:
+                asked.due_ns = now_ns + self._pause_ns(asked.attempts)
+                asked.attempts += 1
+                repeated.append(Gap(asked.first, asked.end - asked.first))
+        fresh: list[_Asked] = []
+        room = self.pacing.outstanding - len(self._asked)
+        for hole, first, end in self._unasked():
+            if hole.ready_ns > now_ns:
+                continue
+            for start in range(first, end, self.pacing.request_messages):
+                if len(fresh) >= room:
+                    break
+                stop = min(end, start + self.pacing.request_messages)
+                fresh.append(_Asked(start, stop, now_ns + self._pause_ns(0)))
+            if len(fresh) >= room:
+                break
+        if not fresh:
+            return repeated
+        self._asked = sorted([*self._asked, *fresh], key=lambda asked: asked.first)
+        requests = repeated + [Gap(asked.first, asked.end - asked.first) for asked in fresh]
+        return sorted(requests, key=lambda gap: gap.first)
+
+    def deadline_ns(self) -> int | None:
+        """When `due` has something to say; None while nothing is missing."""
+        times = [asked.due_ns for asked in self._asked]
+        if len(self._asked) < self.pacing.outstanding:
+            times += [hole.ready_ns for hole, _, _ in self._unasked()]
+        return min(times, default=None)
+
+    def _unasked(self) -> Iterator[tuple[_Hole, int, int]]:
+        """The ranges of the holes that no request covers, as (hole, first, end), lowest first."""
+        asked = iter(self._asked)
+        request = next(asked, None)
+        for hole in self._holes:
+            first = hole.first
+            while request is not None and request.first < hole.end:
+                if first < request.first:
+                    yield hole, first, request.first
+                first = request.end
+                request = next(asked, None)
+            if first < hole.end:
+                yield hole, first, hole.end
+
+    def _delay_ns(self) -> int:
+        delay_ns = self.pacing.reorder_delay_ns
+        return delay_ns + int(delay_ns * self.pacing.jitter * self._random.random())
+
+    def _pause_ns(self, attempts: int) -> int:
+        """The pause after `attempts` repetitions; the exponent is bounded, so that the number stays small."""
+        pause_ns = min(self.pacing.retry_ns << min(attempts, 32), self.pacing.retry_limit_ns)
+        return int(pause_ns * (1 + self.pacing.jitter * (2 * self._random.random() - 1)))

@@ -1,0 +1,243 @@
+"""The receiver machine: datagrams of one stream in, its messages in order out, requests for what is missing.
+
+The window in C does the work of each datagram and each message: it checks, puts in order and delivers
+without a copy. This class is the face of it and adds the pacing of requests. It owns no socket and no
+clock; `now_ns` is monotonic nanoseconds.
+
+A turn of the program around it:
+
+    while receiver.receive_from(socket.fileno(), now_ns):      # each line, bounded by the program
+        while messages := receiver.messages():
+            ...
+    for request in receiver.requests(now_ns):
+        request_socket.sendto(request, server)                 # the replies come in by receive_from, too
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from attrs import fields, frozen
+
+from moldudp._native import Window
+from moldudp.errors import LocalProtocolError
+from moldudp.pacing import Gap, Pacer, Pacing
+from moldudp.packets import MOLDUDP64, Codec, session_field
+
+if TYPE_CHECKING:
+    from random import Random
+
+    from native.messages import Messages
+
+FIRST_SEEN = 0
+"""`start` of a receiver that begins with the first packet it sees, whatever its number."""
+
+MAX_JUMP = 2**40
+"""A packet that ends more than this beyond the next number is not believed. At a million messages a second
+it is twelve days of stream: more than anyone misses, and far below what random bytes would say."""
+
+DATAGRAM_BYTES = 2048
+"""Room for one datagram: an Ethernet frame, and some. Larger datagrams are counted as overlong and
+dropped."""
+
+HELD_DATAGRAMS = 4096
+"""Datagrams that wait behind a gap. 8 MiB at 2048 bytes each; the lowest gives way to the newest."""
+
+BATCH = 64
+"""Datagrams of one system call: enough to make its price small, few enough to stay in the cache."""
+
+TABLE_ROWS = 4096
+"""Messages of one `messages()` batch."""
+
+TRACKED_GAPS = 1024
+"""Gaps that the pacing looks at, lowest first; a bound on its work when very much is lost."""
+
+
+@frozen(kw_only=True)
+class ReceiverCounters:
+    """What a receiver has counted; a snapshot. Datagrams, unless it says messages."""
+
+    datagrams: int
+    """All, good or bad."""
+    messages: int
+    """Messages delivered."""
+    heartbeats: int
+    ends: int
+    """End-of-session packets that were believed."""
+    foreign_session: int
+    malformed: int
+    """Shorter than a header, or with a block that runs over the end."""
+    overlong: int
+    """Larger than `datagram_bytes`."""
+    impossible: int
+    """Numbered 0, beyond what the protocol can count, or beyond `max_jump`."""
+    duplicates: int
+    """Messages that had been delivered before, or were held already."""
+    after_end: int
+    """Messages and heartbeats numbered beyond the end of the session."""
+    early_ends: int
+    """End-of-session packets below what was already heard of."""
+    held: int
+    """Waiting behind a gap now: a gauge."""
+    evicted: int
+    """Given up while held, for newer ones; their messages are missing again."""
+    corrupt: int
+    """Cut at a message that failed the check."""
+    refused: int
+    """Errors that ICMP left on the socket: a request went nowhere."""
+    line_datagrams: tuple[int, ...]
+    """All, for each line."""
+    line_highest: tuple[int, ...]
+    """Highest next-number heard of, on each line."""
+
+
+_SCALARS = [name.name for name in fields(ReceiverCounters) if not name.name.startswith("line_")]
+
+
+class Receiver:
+    """Receives one stream. See the module for a turn, and the constants above for what the limits mean.
+
+    `session` None lets the first good packet decide. `start` is the first number to deliver, or
+    `FIRST_SEEN`. `random` jitters the requests. `check` is the address of a C function (`sc_message_check`
+    of window.h), from the adapter of another package: messages that it refuses are not delivered and stay
+    missing.
+
+    Limits out of their range raise LocalProtocolError. Nothing that a peer sends raises.
+    """
+
+    def __init__(
+        self,
+        *,
+        random: Random,
+        codec: Codec = MOLDUDP64,
+        session: str | bytes | None = None,
+        start: int = 1,
+        datagram_bytes: int = DATAGRAM_BYTES,
+        held_datagrams: int = HELD_DATAGRAMS,
+        batch: int = BATCH,
+        table_rows: int = TABLE_ROWS,
+        max_jump: int = MAX_JUMP,
+        check: Any = None,
+        pacing: Pacing | None = None,
+    ) -> None:
+        if min(held_datagrams, batch) < 1:
+            raise LocalProtocolError("a receiver holds at least one datagram, and reads at least one")
+        if not 0 <= start <= codec.number_max + 1:
+            raise LocalProtocolError(f"{codec.name} cannot number a message {start}")
+        self.codec = codec
+        self._window = Window(
+            protocol=codec.protocol,
+            blocks=held_datagrams + batch,
+            block_bytes=datagram_bytes,
+            batch=batch,
+            rows=table_rows,
+            start=start,
+            session=None if session is None else session_field(session),
+            max_jump=max_jump,
+            check=check,
+        )
+        self._pacer = Pacer(pacing or Pacing(), random)
+        self._changed = False
+        self._now_ns = 0
+
+    # datagrams in
+
+    def receive_datagram(self, data: bytes | bytearray | memoryview, now_ns: int, line: int = 0) -> None:
+        """Take one datagram that came on `line` (0 to 3). Messages delivered before are no longer valid.
+
+        Raises LocalProtocolError when `messages` was not called for as many datagrams as can be held.
+        """
+        self._now_ns = now_ns
+        if not self._window.put(data, line):
+            raise LocalProtocolError("no room for a datagram: call messages() until it is empty")
+
+    def receive_from(self, fileno: int, now_ns: int, line: int = 0) -> int:
+        """Read one batch of datagrams from a socket without waiting; returns how many.
+
+        0 when none waits, or when `messages` was not called often enough. Messages delivered before are no
+        longer valid. Raises OSError when the descriptor is no socket that can be read.
+        """
+        self._now_ns = now_ns
+        return self._window.receive(fileno, line)
+
+    # messages out
+
+    def messages(self) -> Messages:
+        """The next messages in stream order, at most `table_rows`; empty when there are none.
+
+        They are valid until the next call of a method that takes datagrams, or of this one.
+        """
+        self._changed = True
+        return self._window.messages()
+
+    def advance(self, number: int) -> None:
+        """Go on with `number`: messages below came by another way, such as a replay. Never goes back."""
+        self._changed = True
+        self._window.advance(number)
+
+    # what is known of the stream
+
+    @property
+    def next_number(self) -> int:
+        """Number of the next message to deliver; 0 while `FIRST_SEEN` waits for a packet."""
+        return self._window.next_number
+
+    @property
+    def highest(self) -> int:
+        """Highest next-number heard of: every message below it was sent; above `next_number` in a gap."""
+        return self._window.highest
+
+    @property
+    def session(self) -> bytes | None:
+        """The ten bytes of the session; None before the first good packet, where none was configured."""
+        return self._window.session
+
+    @property
+    def heard(self) -> bool:
+        """True when any good packet of the session has come, on any line."""
+        return any(self._window.line_counters("line_highest"))
+
+    @property
+    def ended(self) -> bool:
+        """True when the session has ended and every message of it was delivered."""
+        return self._window.ended
+
+    @property
+    def end_number(self) -> int | None:
+        """The number that the end of the session announced as the next; None before."""
+        return self._window.end_number or None
+
+    def gaps(self, limit: int = TRACKED_GAPS) -> list[Gap]:
+        """What is missing, lowest first: for programs that fill gaps, or pace requests, themselves."""
+        return [Gap(first, count) for first, count in self._window.gaps(limit)]
+
+    @property
+    def counters(self) -> ReceiverCounters:
+        """A snapshot of the counters."""
+        return ReceiverCounters(
+            line_datagrams=self._window.line_counters("line_datagrams"),
+            line_highest=self._window.line_counters("line_highest"),
+            **self._window.counters(_SCALARS),
+        )
+
+    # requests
+
+    def requests(self, now_ns: int) -> list[bytes]:
+        """The request packets to send now, lowest number first; see `moldudp.pacing` for the rules."""
+        self._look(now_ns)
+        session = self.session
+        if session is None:
+            return []
+        return [self.codec.request(session, gap.first, gap.count) for gap in self._pacer.due(now_ns)]
+
+    def deadline_ns(self) -> int | None:
+        """When `requests` has packets to send; None while nothing is missing."""
+        self._look(self._now_ns)
+        return self._pacer.deadline_ns()
+
+    def _look(self, now_ns: int) -> None:
+        if not self._changed:
+            return
+        self._changed = False
+        window = self._window
+        self._pacer.look([] if window.next_number >= window.highest else self.gaps(), now_ns)

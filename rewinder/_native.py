@@ -1,0 +1,222 @@
+"""Adapter of the log's C kernels: `crc32c.h`, `record.h`, `segment.h`, `senders.h`, and of `sc_pack_blocks`.
+
+The other modules of this package, and the adapters of other packages, use these classes; their `cdata`
+attributes are for adapters only.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any
+
+from native import ffi, lib
+from native.messages import address_of
+
+if TYPE_CHECKING:
+    from native.messages import Messages, MessageTable
+    from rewinder.segment import Segment
+
+STAMP_BYTES: int = lib.SC_STAMP_BYTES
+SENDER_BYTES: int = lib.SC_SENDER_BYTES
+RECORD_LIMIT_BYTES: int = lib.SC_RECORD_LIMIT
+"""Longest record: one message block of one UDP datagram over IPv4 (65507 bytes, less 22 of MoldUDP64)."""
+PAYLOAD_LIMIT_BYTES: int = lib.SC_PAYLOAD_LIMIT
+"""Longest payload of one record."""
+HEADER_BYTES: int = lib.SC_SEGMENT_HEADER_BYTES
+FRAME_BYTES: int = lib.SC_FRAME_BYTES
+STRIDE: int = lib.SC_SEGMENT_STRIDE
+SMALLEST_FRAME_BYTES = FRAME_BYTES + STAMP_BYTES
+NO_LIMIT = (1 << 64) - 1
+
+RECORD_CHECK: Any = ffi.addressof(lib, "sc_record_check")
+"""`sc_record_check` as a C function pointer, for kernels that check each message (`sc_message_check`)."""
+
+
+class Stop(IntEnum):
+    """Why taking up records ended; `native/src/segment.h` says more."""
+
+    NONE = lib.SC_STOP_NONE
+    """Everything that was asked for was taken."""
+    CONTROL = lib.SC_STOP_CONTROL
+    """The last record taken is an epoch start or the end of the session."""
+    FULL = lib.SC_STOP_FULL
+    """The segment has no room for the next record."""
+    SENDERS = lib.SC_STOP_SENDERS
+    """The sender table has no room for the sender of the next record."""
+    EMPTY = lib.SC_STOP_EMPTY
+    """Nothing was written there."""
+    FRAME = lib.SC_STOP_FRAME
+    SHORT = lib.SC_STOP_SHORT
+    LONG = lib.SC_STOP_LONG
+    CRC = lib.SC_STOP_CRC
+    TIME = lib.SC_STOP_TIME
+
+
+STOP_REASONS: dict[Stop, str] = {
+    Stop.SENDERS: "the sender table has no room for its sender",
+    Stop.EMPTY: "there is nothing where it belongs",
+    Stop.FRAME: "there is no sequenced data packet, or one that is longer than the file",
+    Stop.SHORT: "it is too short for a stamp",
+    Stop.LONG: f"it is longer than {RECORD_LIMIT_BYTES} bytes",
+    Stop.CRC: "the checksum is wrong: it is damaged, or belongs to another number",
+    Stop.TIME: "its time is before that of the record before it",
+}
+
+
+class SearchUnsureError(Exception):
+    """So much looks like a record that the search behind a bad place was given up."""
+
+
+def crc32c(data: bytes | bytearray | memoryview, crc: int = 0) -> int:
+    """CRC-32C of `data`, continued from `crc`."""
+    return lib.sc_crc32c(crc, ffi.from_buffer("uint8_t[]", data), len(data))  # type: ignore[no-any-return]
+
+
+class SegmentKernel:
+    """The `sc_segment` of one mapped file: where its records lie, and how they are appended and read."""
+
+    __slots__ = ("_address", "_index", "_number", "_stamp", "_stop", "cdata")
+
+    def __init__(self, view: memoryview, first: int, time_before_ns: int) -> None:
+        """A segment that holds nothing yet: `scan`, or `load_index`, takes up what is in the file."""
+        entries = len(view) // (SMALLEST_FRAME_BYTES * STRIDE) + 1
+        self._address = address_of(view)  # the owner of the view keeps the mapping alive
+        self._index = ffi.new("uint32_t[]", entries)
+        self._number = ffi.new("uint64_t *")
+        self._stop = ffi.new("int *")
+        self._stamp = ffi.new("sc_stamp *")
+        self.cdata = ffi.new("sc_segment *")
+        self.cdata.base = self._address
+        self.cdata.capacity = len(view)
+        self.cdata.first = first
+        self.cdata.index = self._index
+        self.cdata.index_capacity = entries
+        self.forget(time_before_ns)
+
+    def forget(self, time_before_ns: int) -> None:
+        """Hold nothing again."""
+        self.cdata.count = 0
+        self.cdata.end = HEADER_BYTES
+        self.cdata.last_time = time_before_ns
+
+    def append(
+        self, payload: bytes, time_ns: int, sender_sequence: int, sender: bytes, kind: int, flags: int
+    ) -> bool:
+        """Stamp and append one record; False when there is no room."""
+        stamp = self._stamp
+        stamp.time, stamp.sender_sequence = time_ns, sender_sequence
+        stamp.sender, stamp.kind, stamp.flags = sender, kind, flags
+        code = lib.sc_segment_append(self.cdata, ffi.from_buffer("uint8_t[]", payload), len(payload), stamp)
+        return code == 0  # type: ignore[no-any-return]
+
+    def append_records(self, senders: SenderKernel, messages: Messages, start: int) -> tuple[int, Stop]:
+        """Append stamped records `messages[start:]`; returns how many were appended, and why it ended."""
+        count = lib.sc_segment_append_records(
+            self.cdata,
+            senders.cdata,
+            messages.address,
+            messages.rows_address + start,
+            len(messages) - start,
+            self._stop,
+        )
+        return count, Stop(self._stop[0])
+
+    def locate(self, number: int) -> int:
+        """Offset of a record's frame; the end for the number after the last; 0 for any other."""
+        return lib.sc_segment_locate(self.cdata, number)  # type: ignore[no-any-return]
+
+    def rows(self, number: int, count: int, max_bytes: int, table: MessageTable) -> int:
+        """Fill `table` with records `number` and following; returns how many."""
+        count = min(count, table.capacity)
+        return lib.sc_segment_rows(self.cdata, number, count, max_bytes, table.rows)  # type: ignore[no-any-return]
+
+    def scan(self, senders: SenderKernel | None, limit: int = NO_LIMIT) -> Stop:
+        """Check and take up records behind the end, until `limit` are held in all."""
+        return Stop(lib.sc_segment_scan(self.cdata, ffi.NULL if senders is None else senders.cdata, limit))
+
+    def search(self, offset: int) -> tuple[int, int] | None:
+        """(offset, number) of a whole record from `offset` on whose number is above the next one.
+
+        Raises SearchUnsureError.
+        """
+        found = lib.sc_segment_search(self.cdata, offset, self._number)
+        if found == lib.SC_SEARCH_UNSURE:
+            raise SearchUnsureError
+        return (found, self._number[0]) if found != lib.SC_SEARCH_NOTHING else None
+
+    def skip_to(self, offset: int, number: int) -> None:
+        """Go on with the record `number` at `offset`, as if what is before it were good; for a report only.
+
+        `locate` and `rows` give nonsense afterwards.
+        """
+        self.cdata.count = number - self.cdata.first
+        self.cdata.end = offset
+
+    def clear(self) -> int:
+        """Zero what is behind the end; returns how many bytes lay there, up to the last that was not zero."""
+        return lib.sc_segment_clear(self.cdata)  # type: ignore[no-any-return]
+
+    def index_bytes(self) -> bytes:
+        """The index in big-endian order, one 4-byte offset for every `STRIDE` records."""
+        count = -(-self.cdata.count // STRIDE)
+        entries = memoryview(ffi.buffer(self._index, 4 * count)).cast("B").cast("I").tolist() if count else []
+        return b"".join(entry.to_bytes(4, "big") for entry in entries)
+
+    def load_index(self, index: bytes, count: int, end: int, last_time_ns: int) -> None:
+        """Take up `count` records without a look at them; `index` is what `index_bytes` gave."""
+        for position in range(0, len(index), 4):
+            self._index[position // 4] = int.from_bytes(index[position : position + 4], "big")
+        self.cdata.count, self.cdata.end, self.cdata.last_time = count, end, last_time_ns
+
+
+class SenderKernel:
+    """The `sc_senders` table of one log. Slots are stable as long as it lives."""
+
+    __slots__ = ("cdata", "rows")
+
+    def __init__(self, capacity: int) -> None:
+        pointer = lib.sc_senders_new(capacity)
+        if pointer == ffi.NULL:
+            raise MemoryError(f"no memory for a table of {capacity} senders")
+        self.cdata = ffi.gc(pointer, lib.sc_senders_free)
+        self.rows = self.cdata.rows
+
+    def find(self, sender: bytes) -> int:
+        """The slot of a sender, or -1."""
+        return lib.sc_senders_find(self.cdata, sender)  # type: ignore[no-any-return]
+
+    def add(self, sender: bytes) -> int:
+        """The slot of a sender, a new one if he had none; -1 when the table is full."""
+        return lib.sc_senders_add(self.cdata, sender)  # type: ignore[no-any-return]
+
+    def note(self, sender: bytes, sequence: int, number: int) -> None:
+        """A data record of this sender was appended."""
+        lib.sc_senders_note(self.cdata, sender, sequence, number)
+
+    def reset(self) -> None:
+        """Forget every sender's last sequence, but neither slots nor what is committed."""
+        lib.sc_senders_reset(self.cdata)
+
+    def name(self, slot: int) -> bytes:
+        """The six bytes of a sender's name."""
+        return bytes(ffi.buffer(self.rows[slot].sender))
+
+
+class BlockPacker:
+    """Packs records of a segment as MoldUDP64 message blocks, into a buffer made once."""
+
+    __slots__ = ("_buffer", "_capacity", "_length")
+
+    def __init__(self, capacity: int) -> None:
+        self._buffer = ffi.new("uint8_t[]", capacity)
+        self._capacity = capacity
+        self._length = ffi.new("uint32_t *")
+
+    def pack(self, segment: Segment, first: int, last: int, capacity: int) -> tuple[bytes, int]:
+        """Blocks of records `first` to `last`, whole ones only, at most `capacity` bytes of them.
+
+        Returns (blocks, how many records they are).
+        """
+        capacity = min(capacity, self._capacity)
+        packed = lib.sc_pack_blocks(segment.cdata, first, last, self._buffer, capacity, self._length)
+        return bytes(ffi.buffer(self._buffer, self._length[0])), packed

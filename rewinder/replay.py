@@ -1,0 +1,174 @@
+"""Serving the log over SoupBinTCP: replay and gap fill are the same thing, a login at a number.
+
+Segments hold records framed as sequenced-data packets, so a replay moves bytes from the page cache to the
+socket and looks at none of them. A client that has everything waits in `_caught_up` until the visible number
+moves. Anything else that goes to the client (a heartbeat, an answer) is queued in its session and may only be
+written where a packet ends, so bytes of the log leave in stretches that end on a packet's edge.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from attrs import define, field
+
+from rewinder.access import Granted as AccessGranted
+from rewinder.access import Role
+from rewinder.errors import LogError
+from rewinder.service import Denied, Granted
+
+if TYPE_CHECKING:
+    from native.messages import Messages
+    from rewinder.access import Authority
+    from rewinder.counters import Counters
+    from rewinder.log import MessageLog
+    from rewinder.segment import Segment
+    from rewinder.service import Client
+    from souptcp import LoginRequest
+
+STRETCH_RECORDS = 4096
+"""Records aimed at in one stretch; a stretch is also what a client may get beyond its share of a turn."""
+
+TURN_BYTES = 1 << 20
+"""Bytes of the log that one client gets in one turn, so that replays do not hold up the live stream."""
+
+SMALL_BYTES = 32 * 1024
+"""Below this a plain send from the mapped log is cheaper than a sendfile call."""
+
+
+@define(eq=False)
+class Cursor:
+    """Where a client is in the log: the next byte, and the packet's edge it is being brought to."""
+
+    segment: Segment
+    offset: int
+    target: int
+    number: int  # first record not before `target`
+
+
+@define(eq=False)
+class LogServer:
+    """The application of a replay port, and the sequenced half of a replication port.
+
+    `visible` is the number of the last record that may be shown: the commit number to receivers, the end of
+    the log to followers.
+    """
+
+    log: MessageLog
+    authority: Authority
+    role: Role
+    counters: Counters
+    name: str = "replay"
+    visible: int = field(default=0, init=False)
+    _caught_up: dict[int, Client] = field(factory=dict, init=False)
+
+    def show(self, number: int, now_ns: int) -> int:
+        """The visible number has become `number`: serve the clients that wait. Returns bytes sent."""
+        self.visible = number
+        if not self._caught_up:
+            return 0
+        waiting = list(self._caught_up.values())
+        return sum(self.pour(client, now_ns) for client in waiting)
+
+    # Application
+
+    def login(self, client: Client, request: LoginRequest, _now_ns: int) -> Granted | Denied:
+        """Let in who may replay, at the number asked for; 0, and numbers not yet there, mean from now on."""
+        allowed = self.authority.check(request.user, request.password, self.role)
+        if not isinstance(allowed, AccessGranted):
+            return Denied(b"A", allowed.reason)
+        session = request.session.strip(b" \0")
+        if session and session != self.log.session.strip(b" \0"):
+            return Denied(b"S", f"session {session!r} is not served here")
+        following = self.visible + 1
+        number = request.sequence_number or following
+        if number < self.log.first:
+            return Denied(b"S", f"records before {self.log.first} are no longer kept")
+        number = min(number, following)
+        try:
+            segment, offset = self.log.locate(number)
+        except LogError as error:
+            self.counters.add(f"{self.name}.unreadable")
+            return Denied(b"S", str(error))
+        client.state = Cursor(segment, offset, offset, number)
+        return Granted(self.log.session, number)
+
+    def started(self, client: Client, now_ns: int) -> None:
+        """Begin to serve."""
+        self.pour(client, now_ns)
+
+    def unsequenced(self, _client: Client, messages: Messages, _now_ns: int) -> None:
+        """Receivers have nothing to say here: counted."""
+        self.counters.add(f"{self.name}.unsequenced", len(messages))
+
+    def writable(self, client: Client, now_ns: int) -> None:
+        """The client took what it had been sent: go on."""
+        self.pour(client, now_ns)
+
+    def ended(self, client: Client) -> None:
+        """Forget a client."""
+        self._caught_up.pop(id(client), None)
+
+    # the log's bytes
+
+    def pour(self, client: Client, now_ns: int) -> int:
+        """Send a client its share of the log; returns bytes sent."""
+        cursor: Cursor = client.state
+        self._caught_up.pop(id(client), None)
+        sent = 0
+        while True:
+            client.mid_packet = cursor.offset != cursor.target
+            if not client.mid_packet:
+                self.at_edge(client)
+                if not client.flush(now_ns):
+                    return sent
+                if not self._aim(client, cursor, now_ns):
+                    return sent
+            if sent >= TURN_BYTES:
+                client.want_room(hungry=True)
+                return sent
+            try:
+                moved = self._move(client, cursor)
+            except BlockingIOError:
+                client.want_room(hungry=True)
+                return sent
+            except OSError as error:
+                client.service.drop(client, f"cannot write: {error}")
+                return sent
+            cursor.offset += moved
+            sent += moved
+            client.session.sent(now_ns)
+
+    def at_edge(self, client: Client) -> None:
+        """A packet's edge: what else this client is to be told may be queued now."""
+
+    def _move(self, client: Client, cursor: Cursor) -> int:
+        """Hand bytes up to the target to the socket, as many as it takes."""
+        count = cursor.target - cursor.offset
+        socket = client.connection.socket
+        if count < SMALL_BYTES:
+            return socket.send(cursor.segment.view[cursor.offset : cursor.target])
+        return os.sendfile(socket.fileno(), cursor.segment.fileno(), cursor.offset, count)
+
+    def _aim(self, client: Client, cursor: Cursor, now_ns: int) -> bool:
+        """Set the next target; False when the client has all that is visible, or was let go."""
+        if cursor.number > self.visible:
+            if self.log.ended is not None and cursor.number > self.log.ended:
+                client.session.end_session(now_ns)
+                client.close("end of session", now_ns, debug=False)
+            else:
+                self._caught_up[id(client)] = client
+                client.want_room(hungry=False)
+            return False
+        try:
+            if cursor.number > cursor.segment.last:
+                cursor.segment, cursor.offset = self.log.locate(cursor.number)
+            following = min(cursor.number + STRETCH_RECORDS, self.visible + 1, cursor.segment.last + 1)
+            cursor.target = cursor.segment.offset_of(following)
+        except LogError as error:
+            self.counters.add(f"{self.name}.unreadable")
+            client.close(str(error), now_ns)
+            return False
+        cursor.number = following
+        return True

@@ -1,0 +1,1 @@
+"""seqcast: sequencer-based, total-order multicast."""

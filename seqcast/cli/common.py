@@ -1,0 +1,69 @@
+"""What the commands share: options, finding the configuration, tables and summaries."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from seqcast.cli import Failed
+from seqcast.config import find_configuration, read_configuration
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from seqcast.config import Configuration
+
+__all__ = ["Failed", "columns", "configuration_option", "examples", "json_option", "load", "summary"]
+
+_Function = TypeVar("_Function", bound="Callable[..., Any]")
+
+
+def configuration_option(function: _Function) -> _Function:
+    """Give a command the option --config; it arrives as `config`, for `load`."""
+    return click.option(
+        "--config",
+        type=click.Path(path_type=Path),
+        metavar="PATH",
+        help="Configuration file [default: $SEQCAST_CONFIG, else ./seqcast.toml].",
+    )(function)
+
+
+def json_option(function: _Function) -> _Function:
+    """Give a command the option --json; it arrives as `as_json`."""
+    return click.option("--json", "as_json", is_flag=True, help="Write JSON, for programs.")(function)
+
+
+def examples(*lines: str) -> str:
+    """Return the end of a help text: lines to type."""
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def load(config: Path | None) -> Configuration:
+    """Find and read the configuration. Raises `ConfigError`."""
+    return read_configuration(find_configuration(config))
+
+
+def summary(values: Mapping[str, Any], text: str, *, as_json: bool, error: bool = False) -> None:
+    """Write the end of a command: `values` as one line of JSON, or `text`.
+
+    With `error` it goes to standard error, because standard output has carried the messages.
+    """
+    click.echo(json.dumps(values) if as_json else text, err=error)
+
+
+def columns(rows: Iterable[Iterable[object]]) -> str:
+    """Return rows of a table, the first of them its head, in columns; numbers stand to the right."""
+    table = [["" if cell is None else cell for cell in row] for row in rows]
+    widths = [max(len(str(cell)) for cell in column) for column in zip(*table, strict=True)]
+    right = [any(isinstance(cell, int) for cell in column[1:]) for column in zip(*table, strict=True)]
+    lines = []
+    for row in table:
+        cells = [
+            str(cell).rjust(width) if to_right else str(cell).ljust(width)
+            for cell, width, to_right in zip(row, widths, right, strict=True)
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)

@@ -1,0 +1,218 @@
+"""`seqcast listen` and `seqcast replay`: the stream to a file or to standard output."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import click
+from attrs import define, field
+
+from seqcast.cli.common import Failed, configuration_option, examples, json_option, load, summary
+from seqcast.cli.progress import Meter
+from seqcast.endpoints import receiver_of
+from seqcast.errors import NotConnected, TimedOut
+from seqcast.feeds import OUTPUT_FORMATS, STANDARD_STREAM, FeedWriter, StampColumns
+from seqcast.receiver import BATCH_MESSAGES, BEGIN, LIVE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import FrameType
+
+    from seqcast.batch import Batch
+    from seqcast.receiver import Receiver
+
+TURN_SECONDS = 0.1
+"""How long one look at the network lasts at most: signals and time-outs are noticed in between."""
+
+
+class Start(click.ParamType):
+    """`begin`, `live` or a stream number."""
+
+    name = "begin|live|N"
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> int | None:
+        """The `start` argument of a receiver."""
+        if value == "begin":
+            return BEGIN
+        if value == "live":
+            return LIVE
+        if isinstance(value, int) or str(value).isdecimal():
+            number = int(value)
+            if 1 <= number < 1 << 64:
+                return number
+        raise click.BadParameter(f"{value!r} is not begin, live or a number from 1", context, param)
+
+
+def _options(function: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options that listening and replaying share; they arrive as keywords for `_receive`."""
+    options = [
+        click.option(
+            "--from", "start", type=Start(), default="begin", show_default=True, help="Where to start."
+        ),
+        click.option("--count", type=click.IntRange(min=1), help="Stop after so many messages."),
+        click.option("--until-end", is_flag=True, help="Stop at the end of the session."),
+        click.option(
+            "--format", "format_name", type=click.Choice(OUTPUT_FORMATS), default="lines", show_default=True
+        ),
+        click.option("--output", default=STANDARD_STREAM, show_default=True, help="File to write."),
+        click.option("--user", default="reader", show_default=True, help="User name at the rewinders."),
+        click.option(
+            "--password", default="", envvar="SEQCAST_PASSWORD", help="Its password, if it has one."
+        ),
+        click.option(
+            "--timeout", type=float, default=10.0, show_default=True, help="Seconds to wait for the stream."
+        ),
+        json_option,
+        configuration_option,
+    ]
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+@click.command(
+    epilog=examples(
+        "seqcast listen --from live",
+        "seqcast listen --from begin --count 1000 --format binaryfile --output out.itch",
+    )
+)
+@_options
+def listen(config: Path | None, **options: Any) -> None:
+    """Receive the stream as it is multicast; what is missing comes from the rewinders."""
+    _receive(config, "listening", multicast=True, **options)
+
+
+@click.command(epilog=examples("seqcast replay --from 1000 --until-end --format json"))
+@_options
+def replay(config: Path | None, **options: Any) -> None:
+    """Read the stream from the rewinders alone, without multicast."""
+    _receive(config, "replaying", multicast=False, **options)
+
+
+def _receive(
+    config: Path | None,
+    label: str,
+    *,
+    multicast: bool,
+    start: int | None,
+    user: str,
+    password: str,
+    output: str,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Receive, write, and say what came: the body of `listen` and of `replay`."""
+    configuration = load(config)
+    receiver = receiver_of(configuration, multicast=multicast, start=start, user=user, password=password)
+    with receiver, _opened(output) as stream:
+        run = Run(receiver, stream, **options)
+        with run.stop_on_signals(), Meter(label, options["count"], quiet=as_json) as meter:
+            run.run(meter)
+    text = f"{run.delivered:,} messages in {run.seconds:.2f} s"
+    if run.delivered:
+        text += f"; numbers {receiver.first_number} to {run.last_number}"
+    text += f"; {receiver.gaps_filled} gaps filled; source {receiver.source}"
+    values = {
+        "delivered": run.delivered,
+        "first": receiver.first_number,
+        "last": run.last_number,
+        "gaps_filled": receiver.gaps_filled,
+        "duplicates_dropped": receiver.duplicates_dropped,
+        "source": receiver.source,
+        "ended": receiver.ended,
+        "seconds": round(run.seconds, 6),
+    }
+    summary(values, text, as_json=as_json, error=output == STANDARD_STREAM)
+    if run.interrupted and (options["count"] is not None or options["until_end"]):
+        raise Failed("interrupted before it was done")
+
+
+@define
+class Run:
+    """One run: messages from the receiver to the writer until enough have come."""
+
+    receiver: Receiver
+    stream: BinaryIO
+    count: int | None
+    until_end: bool
+    format_name: str
+    timeout: float
+    delivered: int = field(default=0, init=False)
+    last_number: int | None = field(default=None, init=False)
+    interrupted: bool = field(default=False, init=False)
+    seconds: float = field(default=0.0, init=False)
+
+    def run(self, meter: Meter) -> None:
+        """Receive and write. Raises NotConnected when no stream appears in time."""
+        receiver = self.receiver
+        writer = FeedWriter(self.stream, self.format_name)  # type: ignore[arg-type]
+        started = time.monotonic()
+        appeared = False
+        while not self.interrupted and not receiver.ended:
+            left = BATCH_MESSAGES if self.count is None else min(BATCH_MESSAGES, self.count - self.delivered)
+            if left == 0:
+                break
+            batch = receiver.poll(left, TURN_SECONDS)
+            if len(batch):
+                self._write(writer, batch)
+            elif self.stream.isatty() or self.count is None:
+                self.stream.flush()
+            appeared = appeared or receiver.appeared
+            if not appeared and time.monotonic() - started > self.timeout:
+                raise NotConnected(self._absence())
+            meter.show(self.delivered, f"{receiver.source}, lag {receiver.lag:,}")
+        self.stream.flush()
+        self.seconds = time.monotonic() - started
+        if receiver.ended and self.count is not None and self.delivered < self.count:
+            raise TimedOut(f"the session ended after {self.delivered} of {self.count} messages")
+
+    @contextmanager
+    def stop_on_signals(self) -> Iterator[None]:
+        """Make SIGTERM and ctrl-C end the run in an orderly way."""
+
+        def stop(_number: int, _frame: FrameType | None) -> None:
+            self.interrupted = True
+
+        before = [(number, signal.signal(number, stop)) for number in (signal.SIGINT, signal.SIGTERM)]
+        try:
+            yield
+        finally:
+            for number, handler in before:
+                signal.signal(number, handler)
+
+    def _write(self, writer: FeedWriter, batch: Batch) -> None:
+        stamps = None
+        if self.format_name == "json":
+            stamps = StampColumns(
+                numbers=batch.payloads.numbers,
+                senders=batch.senders,
+                sender_sequences=batch.stamps.sequences,
+                times_ns=batch.stamps.times,
+                kinds=[0] * len(batch),
+            )
+        writer.write(batch.payloads, stamps)
+        self.delivered += len(batch)
+        self.last_number = batch.last_number
+
+    def _absence(self) -> str:
+        receiver = self.receiver
+        lines = ", ".join(f"{group}:{port}" for group, port in receiver.lines)
+        rewinders = ", ".join(f"{host}:{port}" for host, port in receiver.rewinders)
+        parts = [part for part in (lines and f"on {lines}", rewinders and f"at {rewinders}") if part]
+        trouble = f" ({receiver.reception.trouble})" if receiver.reception.trouble else ""
+        return f"no stream {' or '.join(parts)} within {self.timeout:g} s{trouble}"
+
+
+@contextmanager
+def _opened(path: str) -> Iterator[BinaryIO]:
+    """The output file, or standard output."""
+    if path == STANDARD_STREAM:
+        yield sys.stdout.buffer
+    else:
+        with Path(path).open("wb") as stream:
+            yield stream

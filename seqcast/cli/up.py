@@ -1,0 +1,96 @@
+"""`seqcast up`: runs the nodes of this machine."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from rewinder import notify
+from seqcast.child import node_commands
+from seqcast.cli.common import configuration_option, examples, json_option, load
+from seqcast.supervisor import Supervisor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from seqcast.supervisor import Event
+
+
+@click.command(epilog=examples("seqcast up --config run/seqcast.toml", "seqcast up SEQ1 --json"))
+@click.argument("names", nargs=-1, metavar="[NODE]...")
+@configuration_option
+@json_option
+def command(names: tuple[str, ...], config: Path | None, as_json: bool) -> None:
+    """Run the nodes of the configuration, or the NODEs named, until ctrl-C.
+
+    A node that dies is started again, after a pause. What nodes log goes to standard error, each line with the
+    name of the node in front; what happens to nodes goes to standard output.
+    """
+    configuration = load(config)
+    chosen = {configuration.node(name).name for name in names}
+    commands = [child for child in node_commands(configuration) if not chosen or child.name in chosen]
+    status = Supervisor(commands, _writer(as_json=as_json)).run()
+    if status:
+        raise SystemExit(status)
+
+
+def _writer(*, as_json: bool) -> Callable[[Event], None]:
+    """Return what writes events, and passes on to our own supervisor what it wants to know."""
+
+    def write(event: Event) -> None:
+        click.echo(json.dumps(event) if as_json else sentence(event))
+        match event["event"]:
+            case "all-ready":
+                notify.ready(f"{event['nodes']} nodes")
+            case "stopping":
+                notify.stopping()
+
+    return write
+
+
+def sentence(event: Event) -> str:
+    """Return an event as one line for people."""
+    return _SENTENCES[event["event"]](event)
+
+
+def _ready(event: dict[str, Any]) -> str:
+    ports = ", ".join(f"{name} {port}" for name, port in event["ports"].items()) or "none"
+    return f"{event['name']} is ready: {event['role']}, ports: {ports}; took {_time(event['took_ms'])}"
+
+
+def _died(event: dict[str, Any]) -> str:
+    how = f"was ended by {event['signal']}" if "signal" in event else f"ended with status {event['status']}"
+    again = f"; starting again in {_time(event['restart_ms'])}" if "restart_ms" in event else ""
+    return f"{event['name']} {how} after {_time(event['lived_ms'])}{again}"
+
+
+def _slow(event: dict[str, Any]) -> str:
+    doing = f": {event['status']}" if event["status"] else ""
+    return f"{event['name']} is not ready after {_time(event['waited_ms'])}{doing}"
+
+
+def _time(milliseconds: int) -> str:
+    return f"{milliseconds} ms" if milliseconds < 1000 else f"{milliseconds / 1000:.1f} s"
+
+
+_SENTENCES: dict[str, Callable[[dict[str, Any]], str]] = {
+    "starting": lambda event: f"{event['name']} is starting: {event['role']}, process {event['pid']}",
+    "ready": _ready,
+    "all-ready": lambda event: (
+        f"all nodes are ready ({event['nodes']}, took {_time(event['took_ms'])}); ctrl-C stops them"
+    ),
+    "slow": _slow,
+    "died": _died,
+    "finished": lambda event: f"{event['name']} has finished",
+    "gave-up": lambda event: f"{event['name']} is given up: {event['reason']}",
+    "stopping": lambda event: f"stopping: {event['reason']}",
+    "stopped": lambda event: (
+        f"{event['name']} was killed: it did not stop in time"
+        if event["killed"]
+        else f"{event['name']} stopped"
+    ),
+    "end": lambda event: f"done, exit status {event['status']}",
+}

@@ -1,0 +1,78 @@
+"""From the configuration to the settings of one node's process."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rewinder.access import Authority, read_node_password
+from rewinder.process import RewinderProcess, RewinderSettings
+from rewinder.pump import Idle
+from seqcast.settings import NodeRole
+from sequencer.process import SequencerProcess, SequencerSettings
+
+if TYPE_CHECKING:
+    from rewinder.node import Node as NodeProcess
+    from seqcast.settings import Configuration, Node
+
+
+def process_of(configuration: Configuration, name: str, *, spin: bool = False) -> NodeProcess:
+    """The process of the node called `name`, not opened yet.
+
+    Raises ConfigError when there is no such node, AccessError when the users file or the node secret is wrong.
+    """
+    node = configuration.node(name)
+    if node.role is NodeRole.SEQUENCER:
+        return SequencerProcess(_sequencer(configuration, node, spin=spin))
+    return RewinderProcess(_rewinder(configuration, node, spin=spin))
+
+
+def _common(configuration: Configuration, node: Node, *, spin: bool) -> dict[str, Any]:
+    return {
+        "name": node.name,
+        "session": configuration.session_field,
+        "directory": configuration.node_directory(node.name),
+        "segment_bytes": configuration.log.segment_bytes,
+        "durability": configuration.log.durability.value,
+        "host": node.host,
+        "authority": _authority(configuration),
+        "control_path": configuration.control_path(node.name),
+        "idle": Idle.SPIN if spin else Idle.BLOCK,
+    }
+
+
+def _authority(configuration: Configuration) -> Authority:
+    access = configuration.access
+    return Authority(
+        open_access=access.open,
+        users_path=access.users,
+        nodes=frozenset(node.name for node in configuration.nodes),
+        node_password=read_node_password(access.node_secret) if access.node_secret else None,
+    )
+
+
+def _sequencer(configuration: Configuration, node: Node, *, spin: bool) -> SequencerSettings:
+    multicast = configuration.multicast
+    return SequencerSettings(
+        **_common(configuration, node, spin=spin),
+        submit_port=node.submit_port or 0,
+        node_port=node.node_port,
+        lines=tuple((line.group, line.port) for line in multicast.lines),
+        interface=multicast.interface,
+        ttl=multicast.ttl,
+        datagram_bytes=multicast.datagram_bytes,
+        heartbeat_ns=configuration.timing.heartbeat_ns,
+        voters=frozenset(voter.name for voter in configuration.voters),
+        write_quorum=configuration.write_quorum,
+    )
+
+
+def _rewinder(configuration: Configuration, node: Node, *, spin: bool) -> RewinderSettings:
+    access = configuration.access
+    return RewinderSettings(
+        **_common(configuration, node, spin=spin),
+        replay_port=node.replay_port or 0,
+        request_port=node.request_port,
+        primaries=tuple((peer.host, peer.node_port) for peer in configuration.sequencers),
+        node_password=read_node_password(access.node_secret) if access.node_secret else "",
+        datagram_bytes=configuration.multicast.datagram_bytes,
+    )

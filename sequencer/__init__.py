@@ -1,0 +1,1 @@
+"""The sequencer: ordering, commit, publishing and the submit port; a node that may become primary."""

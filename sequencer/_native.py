@@ -1,0 +1,130 @@
+"""Adapter of the ordering and publishing kernels (`order.h`, `publish.h`)."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from native import ffi, lib
+
+if TYPE_CHECKING:
+    from native.messages import Messages
+    from rewinder.segment import Segment
+    from rewinder.senders import SenderTable
+
+STOP_ALL: int = lib.SC_ORDER_ALL
+STOP_FULL: int = lib.SC_ORDER_FULL
+STOP_REASONS: dict[int, str] = {
+    lib.SC_ORDER_HOLE: "a sender sequence was left out",
+    lib.SC_ORDER_SHORT: "a submitted packet is shorter than its 9-byte header",
+    lib.SC_ORDER_FLAGS: "flags other than first and last fragment",
+    lib.SC_ORDER_LONG: "a message is larger than one datagram carries; send it in fragments",
+    lib.SC_ORDER_ZERO: "sender sequence 0; sequences start at 1",
+}
+
+
+class OrderKernel:
+    """Calls `sc_order`, with its result structure made once."""
+
+    __slots__ = ("_result", "duplicates", "stamped", "stop", "taken")
+
+    def __init__(self) -> None:
+        self._result = ffi.new("sc_order_result *")
+        self.taken = 0
+        self.stamped = 0
+        self.duplicates = 0
+        self.stop = STOP_ALL
+
+    def run(
+        self,
+        tail: Segment,
+        senders: SenderTable,
+        slot: int,
+        time_ns: int,
+        payload_limit: int,
+        messages: Messages,
+        start: int,
+    ) -> None:
+        """Order `messages[start:]` of one sender into the tail segment; the outcome is in the attributes."""
+        result = self._result
+        lib.sc_order(
+            tail.cdata,
+            senders.cdata,
+            slot,
+            time_ns,
+            payload_limit,
+            messages.address,
+            messages.rows_address + start,
+            len(messages) - start,
+            result,
+        )
+        self.taken = result.taken
+        self.stamped = result.stamped
+        self.duplicates = result.duplicates
+        self.stop = result.stop
+
+
+class CommitKernel:
+    """Calls `sc_senders_commit`: which senders have newly committed messages, and up to which sequence."""
+
+    __slots__ = ("_dirty", "_rows", "_senders")
+
+    def __init__(self, senders: SenderTable, commit: int) -> None:
+        """Take up the table where records up to `commit` are committed already."""
+        self._senders = senders.cdata
+        self._rows = self._senders.rows
+        self._dirty = ffi.new("uint32_t[]", self._senders.capacity)
+        for slot in range(self._senders.count):
+            row = self._rows[slot]
+            if row.number <= commit:  # else an earlier sequence of his may be committed: the walk will tell
+                row.committed_sequence, row.committed_number = row.sequence, row.number
+
+    def run(self, segment: Segment, first: int, last: int) -> list[int]:
+        """Walk records `first..last` of one segment; returns the slots of the senders they belong to."""
+        count = lib.sc_senders_commit(
+            self._senders, segment.cdata, first, last, self._dirty, self._senders.capacity
+        )
+        return ffi.unpack(self._dirty, count)  # type: ignore[no-any-return]
+
+    def committed(self, slot: int) -> tuple[int, int]:
+        """(highest committed sender sequence, its stream number) of one sender; (0, 0) before the first."""
+        row = self._rows[slot]
+        return row.committed_sequence, row.committed_number
+
+
+class Outgoing:
+    """A batch of MoldUDP64 downstream packets, packed from the log and sent on connected sockets."""
+
+    __slots__ = ("_cdata", "_length", "count")
+
+    def __init__(self, session: bytes, datagrams: int, datagram_bytes: int) -> None:
+        pointer = lib.sc_outgoing_new(session, datagrams, datagram_bytes)
+        if pointer == ffi.NULL:
+            raise MemoryError(f"no memory for {datagrams} datagrams of {datagram_bytes} bytes")
+        self._cdata = ffi.gc(pointer, lib.sc_outgoing_free)
+        self._length = ffi.new("uint32_t *")
+        self.count = 0
+
+    def fill(self, segment: Segment, number: int, last: int) -> int:
+        """Pack records `number..last`; returns the number after the last packed one."""
+        following: int = lib.sc_outgoing_fill(self._cdata, segment.cdata, number, last)
+        self.count = lib.sc_outgoing_count(self._cdata)
+        return following
+
+    def send(self, fileno: int, start: int) -> int:
+        """Send datagrams `start..count-1` without blocking; returns how many left.
+
+        Raises BlockingIOError when the socket is full, OSError when the network refuses the first.
+        """
+        sent: int = lib.sc_outgoing_send(self._cdata, fileno, start)
+        if sent < 0:
+            raise OSError(-sent, os.strerror(-sent))
+        return sent
+
+    def datagrams(self) -> list[bytes]:
+        """Copies of the packets, for transports that are not sockets."""
+        packets = []
+        for i in range(self.count):
+            start: Any = lib.sc_outgoing_datagram(self._cdata, i, self._length)
+            packets.append(bytes(ffi.buffer(start, self._length[0])))
+        return packets

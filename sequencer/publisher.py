@@ -1,0 +1,135 @@
+"""Publishing: committed records go out as MoldUDP64 downstream packets, on line A and, if configured, line B.
+
+Every line carries the same packets. Between bursts heartbeats tell the next number, so that a receiver that
+lost the tail finds out; after the end of the session end-of-session packets take their place.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from attrs import define, field
+
+from moldudp import MOLDUDP64, Cadence
+from sequencer._native import Outgoing
+
+if TYPE_CHECKING:
+    import socket
+
+    from rewinder.counters import Counters
+    from rewinder.log import MessageLog
+
+BATCH_DATAGRAMS = 64
+"""Packets packed and sent by one call: enough to amortise the call, few enough to stay in the cache."""
+
+TURN_BATCHES = 16
+"""Batches in one turn; what is left waits for the next, so that reading is never starved."""
+
+RETRY_NS = 200_000
+"""Pause before a socket that took nothing is tried again."""
+
+
+@define(eq=False)
+class Line:
+    """One multicast line: a connected socket, and how far the present batch has left on it."""
+
+    name: str
+    socket: socket.socket
+    sent: int = field(default=0, init=False)
+    datagrams: int = field(default=0, init=False)
+
+
+@define(eq=False)
+class Publisher:
+    """Sends what is committed and was not yet sent.
+
+    `next_number` is the number of the next record to publish. Invariant: it never runs past the commit
+    number plus one.
+    """
+
+    log: MessageLog
+    lines: list[Line]
+    counters: Counters
+    datagram_bytes: int
+    next_number: int
+    cadence: Cadence = field(factory=Cadence)
+    ended: bool = field(default=False, init=False)
+    _outgoing: Outgoing = field(init=False)
+    _retry_ns: int | None = field(default=None, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._outgoing = Outgoing(self.log.session, BATCH_DATAGRAMS, self.datagram_bytes)
+
+    def publish(self, commit: int, now_ns: int) -> int:
+        """Send records up to `commit`; returns how many datagrams left, over all lines."""
+        if self._retry_ns is not None and now_ns < self._retry_ns:
+            return 0
+        self._retry_ns = None
+        work = 0
+        for _ in range(TURN_BATCHES):
+            work += self._send(now_ns)
+            if self._retry_ns is not None:
+                break
+            if self.next_number > commit:
+                break
+            segment = self.log.segment_of(self.next_number)
+            following = self._outgoing.fill(segment, self.next_number, commit)
+            if following == self.next_number:
+                raise AssertionError(f"record {following} cannot be packed into {self.datagram_bytes} bytes")
+            self.next_number = following
+            for line in self.lines:
+                line.sent = 0
+        if work:
+            self.cadence.sent(now_ns)
+        if self.log.ended is not None and self.next_number > self.log.ended and not self.ended:
+            self.ended = True
+            self.cadence.sent(now_ns)
+        return work
+
+    @property
+    def behind(self) -> bool:
+        """True while packets wait for a socket."""
+        return any(line.sent < self._outgoing.count for line in self.lines)
+
+    def _send(self, now_ns: int) -> int:
+        """Bring every line to the end of the present batch; returns datagrams sent."""
+        total = 0
+        for line in self.lines:
+            while line.sent < self._outgoing.count:
+                try:
+                    sent = self._outgoing.send(line.socket.fileno(), line.sent)
+                except BlockingIOError:
+                    self.counters.add(f"publish.{line.name}.full")
+                    self._retry_ns = now_ns + RETRY_NS
+                    break
+                except OSError as error:
+                    # The network refused this packet (no route, no buffers): receivers will ask for it.
+                    self.counters.add(f"publish.{line.name}.refused.{error.errno}")
+                    line.sent += 1
+                    continue
+                line.sent += sent
+                line.datagrams += sent
+                total += sent
+        return total
+
+    # timers
+
+    def deadline_ns(self) -> int | None:
+        """When the next heartbeat, or the next try on a full socket, is due."""
+        if self._retry_ns is not None:
+            return self._retry_ns
+        return self.cadence.deadline_ns()
+
+    def handle_timer(self, now_ns: int) -> None:
+        """Send the heartbeat that is due; a full socket is tried again by the turn itself."""
+        if not self.cadence.due(now_ns):
+            return
+        if self.ended:
+            packet = MOLDUDP64.end_of_session(self.log.session, self.next_number)
+        else:
+            packet = MOLDUDP64.heartbeat(self.log.session, self.next_number)
+        for line in self.lines:
+            try:
+                line.socket.send(packet)
+            except OSError as error:
+                self.counters.add(f"publish.{line.name}.refused.{error.errno}")

@@ -1,0 +1,291 @@
+"""Reception on virtual time: live lines that lose, rewinders that fail, one stream without a hole or a repeat."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import TYPE_CHECKING
+
+import pytest
+from attrs import define, field
+
+import moldudp
+from native.messages import Messages, MessageTable
+from rewinder.record import RECORD_CHECK, Stamp, stamp_record
+from seqcast.errors import LoginRefused
+from seqcast.reception import Reception, Repair
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SESSION = b"TEST      "
+MS = 1_000_000
+
+
+def record(number: int) -> bytes:
+    return stamp_record(b"payload %d" % number, number, Stamp(number, number, b"ALPHA "))
+
+
+def packet(first: int, count: int) -> bytes:
+    body, packed = moldudp.MOLDUDP64.pack(SESSION, first, [record(first + n) for n in range(count)], 1400)
+    assert packed == count
+    return body
+
+
+@define(eq=False)
+class FakeRewind:
+    """A rewinder that has `last` records, gives `batch` of them at each read, and may break."""
+
+    number: int
+    last: int
+    batch: int = 50
+    rejected: str | None = None
+    breaks_after: int | None = None
+    corrupt_at: int | None = None
+    keeps_from: int = 1
+    failure: str | None = None
+    accepted: int | None = None
+    closed: bool = False
+    given: int = 0
+
+    def records(self, _now_ns: int) -> Iterator[Messages]:
+        if self.rejected is not None:
+            self.failure = "refused"
+            return
+        if self.accepted is None:
+            self.number = max(self.number, self.keeps_from)
+            self.accepted = self.number
+        count = min(self.batch, self.last - self.number + 1)
+        if count > 0:
+            data = bytearray()
+            table = MessageTable(count)
+            for n in range(count):
+                one = record(self.number + n)
+                if self.number + n == self.corrupt_at:
+                    one = one[:3] + bytes([one[3] ^ 1]) + one[4:]
+                table.set(n, self.number + n, len(data), len(one))
+                data += one
+            self.number += count
+            self.given += count
+            yield table.view(memoryview(data), count)
+        if self.breaks_after is not None and self.given >= self.breaks_after:
+            self.failure = "the peer closed the connection"
+
+    def deadline_ns(self) -> int | None:
+        return None
+
+    def handle_timer(self, now_ns: int) -> None:
+        raise AssertionError
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@define(eq=False)
+class World:
+    """One receiver, its rewinders, and a clock."""
+
+    start: int = 1
+    eager: bool = True
+    small_gap: int = 0
+    plans: list[dict[str, object]] = field(factory=list)
+    history: int = 0
+    now_ns: int = 0
+    opened: list[tuple[int, FakeRewind]] = field(factory=list)
+    got: list[int] = field(factory=list)
+    requests: list[moldudp.Header] = field(factory=list)
+    reception: Reception = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        random = Random(1)
+        self.reception = Reception(
+            mold=moldudp.Receiver(
+                session=SESSION, start=self.start, check=RECORD_CHECK, random=random, held_datagrams=64
+            ),
+            open_rewind=self.open_rewind,  # type: ignore[arg-type]
+            random=random,
+            repair=Repair(small_gap=self.small_gap),
+            eager=self.eager,
+        )
+
+    def open_rewind(self, turn: int, number: int, _now_ns: int) -> FakeRewind:
+        plan = self.plans.pop(0) if self.plans else {}
+        if "error" in plan:
+            raise OSError(plan["error"])
+        rewind = FakeRewind(number, self.history, **plan)  # type: ignore[arg-type]
+        self.opened.append((turn, rewind))
+        return rewind
+
+    def live(self, first: int, count: int) -> None:
+        self.reception.mold.receive_datagram(packet(first, count), self.now_ns)
+        self.drain()
+
+    def drain(self) -> None:
+        while (batch := self.reception.records(self.now_ns)) is not None:
+            for number, payload in zip(batch.numbers, batch, strict=True):
+                assert bytes(payload) == record(number)
+                self.got.append(number)
+
+    def pass_time(self, nanoseconds: int) -> None:
+        """Turns of a millisecond, with a read of the rewinder in each."""
+        end = self.now_ns + nanoseconds
+        while self.now_ns < end:
+            self.now_ns += MS
+            if self.reception.rewind is not None:
+                self.reception.rewind_readable(self.now_ns)
+            self.drain()
+            self.requests += [moldudp.MOLDUDP64.decode_header(r) for r in self.reception.due(self.now_ns)]
+
+    def check(self, last: int, first: int = 1) -> None:
+        assert self.got == list(range(first, last + 1))
+
+
+def test_in_order_traffic_asks_nobody() -> None:
+    world = World(eager=False)
+    for first in range(1, 100, 3):
+        world.live(first, 3)
+    world.pass_time(100 * MS)
+    world.check(99)
+    assert (world.opened, world.requests) == ([], [])
+    assert world.reception.source == "live"
+
+
+def test_a_late_joiner_reads_history_and_merges_into_live() -> None:
+    world = World(history=500)
+    world.live(501, 5)
+    world.pass_time(3 * MS)
+    world.live(506, 5)
+    world.pass_time(30 * MS)
+    world.check(510)
+    assert len(world.opened) == 1
+    assert world.opened[0][1].closed
+    world.live(511, 1)
+    assert world.reception.source == "live"
+
+
+def test_a_stream_without_live_lines_is_read_from_the_rewinder() -> None:
+    world = World(history=300)
+    world.pass_time(20 * MS)
+    world.check(300)
+    assert not world.opened[0][1].closed
+    assert world.reception.source == "rewind"
+
+
+def test_a_small_gap_is_requested_first() -> None:
+    world = World(eager=False, small_gap=100)
+    world.live(1, 2)
+    world.live(5, 2)
+    world.pass_time(5 * MS)
+    assert [(r.sequence_number, r.count) for r in world.requests] == [(3, 2)]
+    assert world.opened == []
+    world.live(3, 2)
+    world.pass_time(5 * MS)
+    world.check(6)
+    assert world.reception.gaps_filled == 1
+
+
+def test_a_gap_that_requests_do_not_fill_goes_to_a_rewinder() -> None:
+    world = World(eager=False, small_gap=100, history=6)
+    world.live(1, 2)
+    world.live(5, 2)
+    world.pass_time(200 * MS)
+    world.check(6)
+    assert len(world.opened) == 1
+
+
+def test_a_large_gap_goes_to_a_rewinder_at_once() -> None:
+    world = World(eager=False, small_gap=10, history=1000)
+    world.live(1, 2)
+    world.live(1000, 1)
+    world.pass_time(30 * MS)
+    world.check(1000)
+    assert world.requests == []
+
+
+def test_a_heartbeat_reveals_a_lost_tail() -> None:
+    world = World(eager=False, history=7)
+    world.live(1, 5)
+    world.reception.mold.receive_datagram(moldudp.MOLDUDP64.heartbeat(SESSION, 8), world.now_ns)
+    world.drain()
+    assert world.reception.lag == 2
+    world.pass_time(20 * MS)
+    world.check(7)
+
+
+def test_a_rewinder_that_dies_is_replaced_without_a_repeat() -> None:
+    world = World(history=500, plans=[{"breaks_after": 120, "batch": 40}, {"error": "refused"}, {}])
+    world.live(501, 1)
+    world.pass_time(400 * MS)
+    world.check(501)
+    assert [turn for turn, _ in world.opened] == [0, 2]
+    assert world.opened[1][1].accepted == 121
+    assert world.reception.rewinds_failed == 2
+
+
+def test_a_corrupt_record_is_not_delivered_and_had_from_another() -> None:
+    world = World(history=100, plans=[{"corrupt_at": 30}, {}])
+    world.pass_time(200 * MS)
+    world.check(100)
+    assert world.reception.corrupt == 1
+
+
+def test_a_rewinder_without_the_beginning_is_left_for_another() -> None:
+    world = World(history=100, plans=[{"keeps_from": 50}, {}])
+    world.pass_time(200 * MS)
+    world.check(100)
+
+
+def test_overlap_between_rewinder_and_live_is_dropped() -> None:
+    world = World(history=20, plans=[{"batch": 7}])
+    world.live(1, 10)
+    world.pass_time(1 * MS)
+    world.live(15, 3)
+    world.pass_time(50 * MS)
+    world.check(world.got[-1])
+    assert world.got[-1] >= 17
+
+
+def test_a_wrong_password_is_the_apps_problem() -> None:
+    world = World(history=20, plans=[{"rejected": "A"}])
+    with pytest.raises(LoginRefused):
+        world.pass_time(5 * MS)
+
+
+def test_a_session_that_is_not_there_yet_is_asked_for_again() -> None:
+    world = World(history=20, plans=[{"rejected": "S"}] * 5)
+    world.pass_time(3000 * MS)
+    world.check(20)
+    assert world.reception.rewinds_failed == 5
+
+
+def test_failures_back_off() -> None:
+    world = World(history=20, plans=[{"error": "refused"}] * 1000)
+    world.pass_time(10_000 * MS)
+    assert 8 <= world.reception.rewinds <= 25
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_random_loss_delivers_everything_once(seed: int) -> None:
+    random = Random(seed)
+    world = World(small_gap=random.choice([0, 20]), eager=random.random() < 0.5)
+    packets, first = [], 1
+    while first < 400:
+        count = random.randint(1, 6)
+        packets.append((first, count))
+        first += count
+    for position, (number, count) in enumerate(packets):
+        world.history = number + count - 1
+        for _, rewind in world.opened:
+            rewind.last = world.history
+        if random.random() < 0.7:
+            world.live(number, count)
+        if random.random() < 0.1:
+            world.live(*random.choice(packets[: position + 1]))
+        for request in world.requests:
+            if random.random() < 0.5:
+                world.live(request.sequence_number, 1)
+        world.requests.clear()
+        world.pass_time(random.choice([0, MS, 3 * MS]))
+    world.reception.mold.receive_datagram(moldudp.MOLDUDP64.heartbeat(SESSION, first), world.now_ns)
+    world.drain()
+    world.pass_time(5000 * MS)
+    world.check(first - 1)

@@ -1,0 +1,6 @@
+"""Makes what the tests of all packages share (tests/pcap.py) importable."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
