@@ -21,12 +21,11 @@ from bench.processes import START_SECONDS, Process, Processes
 from seqcast.child import node_commands
 from seqcast.config import FILE_NAME, read_configuration
 from seqcast.control import ControlClient
-from seqcast.settings import Durability
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from seqcast.settings import Configuration
+    from seqcast.settings import Configuration, Durability
 
 STALL_SECONDS = 60.0
 """Time for a round beside what its messages take: starting, draining, and the receiver's patience with loss."""
@@ -128,8 +127,7 @@ class Bus:
 
     def status(self, name: str) -> dict[str, Any]:
         """What a node says of itself."""
-        with ControlClient(self.configuration.control_path(name)) as client:
-            return client.request("status")
+        return ControlClient(self.configuration.control_path(name)).request("status")
 
     def catch_up(self) -> None:
         """Wait until every rewinder holds what the sequencer has committed."""
@@ -138,7 +136,9 @@ class Bus:
             deadline = time.monotonic() + CATCH_UP_SECONDS
             while (known := self.status(node.name)["commit"]) < commit:
                 if time.monotonic() > deadline:
-                    raise BenchError(f"{node.name} has {known} of {commit} records after {CATCH_UP_SECONDS:g} s")
+                    raise BenchError(
+                        f"{node.name} has {known} of {commit} records after {CATCH_UP_SECONDS:g} s"
+                    )
                 time.sleep(0.02)
 
 

@@ -9,5 +9,5 @@ class BenchError(SeqcastError):
     """A benchmark could not be carried out: a process did not start, died, or did not end."""
 
 
-class NoBaseline(BenchError):  # noqa: N818  (says what there is not)
+class NoBaseline(BenchError):
     """The baseline cannot be measured on this machine; the sentence says why."""

@@ -43,7 +43,7 @@ def _processor() -> str:
 
 def _numpy() -> str | None:
     try:
-        import numpy  # noqa: ICN001, PLC0415  (optional)
+        import numpy  # noqa: PLC0415  (optional)
     except ImportError:
         return None
     return str(numpy.__version__)

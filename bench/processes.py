@@ -123,7 +123,11 @@ class Processes:
         return self.start(ChildCommand(name=name, role="bench", arguments=arguments))
 
     def wait(
-        self, condition: Callable[[], bool], seconds: float, sentence: str, look: Callable[[], None] | None = None
+        self,
+        condition: Callable[[], bool],
+        seconds: float,
+        sentence: str,
+        look: Callable[[], None] | None = None,
     ) -> None:
         """Wait until the condition holds; `look` is called after each thing that happened.
 
@@ -142,7 +146,9 @@ class Processes:
         """Wait until all of them have said that they are ready."""
         names = " and ".join(process.name for process in processes)
         self.wait(
-            lambda: all(process.ready for process in processes), START_SECONDS, f"{names} did not become ready"
+            lambda: all(process.ready for process in processes),
+            START_SECONDS,
+            f"{names} did not become ready",
         )
 
     def stop(self, *processes: Process) -> None:

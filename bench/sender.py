@@ -16,6 +16,8 @@ from seqcast.endpoints import sender_of
 from seqcast.latency import LatencyHistogram
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from seqcast.sender import Sender
 
 USER = "BENCH1"
@@ -48,19 +50,31 @@ def send_fast(sender: Sender, messages: int, message_bytes: int) -> dict[str, An
     }
 
 
+def wait_for_answer(sender: Sender, seconds: float) -> None:
+    """Sleep until the sequencer answers, at most `seconds`.
+
+    `Sender.poll` can wait, too, but poll(2) counts in milliseconds, and a timetable in microseconds.
+    """
+    connection = sender._connection
+    select.select([] if connection is None else [connection.fileno()], [], [], seconds)
+
+
 @define(eq=False)
 class Timetable:
     """Message i is due at `start_ns` + i / `rate`, whatever became of those before it.
 
     `acknowledged` counts commit time minus due time, `lateness` the time at which a message was handed to the
-    sender minus its due time: how well the timetable was kept.
+    sender minus its due time: how well the timetable was kept. `clock` gives monotonic nanoseconds, `wait` sleeps
+    until an answer comes or so many seconds are over.
     """
 
     sender: Sender
     rate: int
     messages: int
     message_bytes: int
-    start_ns: int = 0
+    clock: Callable[[], int] = time.monotonic_ns
+    wait: Callable[[Sender, float], None] = field(default=wait_for_answer)
+    start_ns: int = field(default=0, init=False)
     sent: int = field(default=0, init=False)
     done: int = field(default=0, init=False)
     acknowledged: LatencyHistogram = field(factory=LatencyHistogram, init=False)
@@ -75,9 +89,9 @@ class Timetable:
         """Send all, and wait until all are committed."""
         table = PreparedTable(self.message_bytes)
         self._before = self.sender.last_sequence
-        self.start_ns = time.monotonic_ns() + HEAD_START_NS
+        self.start_ns = self.clock() + HEAD_START_NS
         while self.done < self.messages:
-            now_ns = time.monotonic_ns()
+            now_ns = self.clock()
             count = self._due(now_ns)
             if count:
                 times_ns = [self.due_ns(index) for index in range(self.sent, self.sent + count)]
@@ -101,15 +115,13 @@ class Timetable:
         left = WAIT_SECONDS
         if self.sent < self.messages:
             left = max(0, self.due_ns(self.sent) - now_ns) / 1e9
-        # `Sender.poll` can wait, but poll(2) counts in milliseconds, and the timetable in microseconds.
-        connection = self.sender._connection
-        select.select([] if connection is None else [connection.fileno()], [], [], left)
+        self.wait(self.sender, left)
 
     def _note(self) -> None:
         """Count what was acknowledged since the last look."""
         done = self.sender.committed_sequence - self._before
         if done > self.done:
-            now_ns = time.monotonic_ns()
+            now_ns = self.clock()
             self.acknowledged.record_many([now_ns - self.due_ns(i) for i in range(self.done, done)])
             self.done = done
 
@@ -135,8 +147,7 @@ def main() -> None:
     settings = worker.settings()
     configuration = read_configuration(Path(settings["config"]))
     messages, message_bytes, rate = settings["messages"], settings["message_bytes"], settings["rate"]
-    with sender_of(configuration, USER) as sender:
-        sender.open(CONNECT_SECONDS)
+    with sender_of(configuration, USER, connect_seconds=CONNECT_SECONDS) as sender:
         worker.prepare()
         worker.ready()
         if rate is None:

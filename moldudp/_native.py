@@ -96,18 +96,18 @@ class Window:
 
     def receive(self, fileno: int, line: int) -> int:
         """Read one batch of datagrams from a socket; returns how many. Raises OSError."""
+        if not 0 <= line < LINES:
+            raise LocalProtocolError(f"there is no line {line}: lines are 0 to {LINES - 1}")
         count: int = lib.sc_window_receive(self._window, fileno, line)
         if count >= 0:
             return count
-        if count == lib.SC_WINDOW_LINE:
-            raise LocalProtocolError(f"there is no line {line}: lines are 0 to {LINES - 1}")
         raise OSError(-count, f"{os.strerror(-count)} (receiving from descriptor {fileno})")
 
     def put(self, data: bytes | bytearray | memoryview, line: int) -> bool:
         """Take one datagram; False when no block is free."""
-        code: int = lib.sc_window_put(self._window, ffi.from_buffer("uint8_t[]", data), len(data), line)
-        if code == lib.SC_WINDOW_LINE:
+        if not 0 <= line < LINES:
             raise LocalProtocolError(f"there is no line {line}: lines are 0 to {LINES - 1}")
+        code: int = lib.sc_window_put(self._window, ffi.from_buffer("uint8_t[]", data), len(data), line)
         return code == 0
 
     def messages(self) -> Messages:

@@ -49,8 +49,12 @@ BATCH = 64
 TABLE_ROWS = 4096
 """Messages of one `messages()` batch."""
 
-TRACKED_GAPS = 1024
-"""Gaps that the pacing looks at, lowest first; a bound on its work when very much is lost."""
+TRACKED_GAPS = 256
+"""Gaps that the pacing looks at, lowest first: a bound on its work in each turn when very much is lost, and several
+times the requests that may be outstanding."""
+
+LISTED_GAPS = 1024
+"""Gaps that `gaps()` lists unless it is told otherwise."""
 
 
 @frozen(kw_only=True)
@@ -124,6 +128,8 @@ class Receiver:
             raise LocalProtocolError("a receiver holds at least one datagram, and reads at least one")
         if not 0 <= start <= codec.number_max + 1:
             raise LocalProtocolError(f"{codec.name} cannot number a message {start}")
+        if not 0 <= max_jump < 2**64:
+            raise LocalProtocolError(f"a jump of {max_jump} messages is no limit")
         self.codec = codec
         self._window = Window(
             protocol=codec.protocol,
@@ -172,6 +178,8 @@ class Receiver:
 
     def advance(self, number: int) -> None:
         """Go on with `number`: messages below came by another way, such as a replay. Never goes back."""
+        if not 0 <= number <= self.codec.number_max + 1:
+            raise LocalProtocolError(f"{self.codec.name} cannot number a message {number}")
         self._changed = True
         self._window.advance(number)
 
@@ -207,7 +215,7 @@ class Receiver:
         """The number that the end of the session announced as the next; None before."""
         return self._window.end_number or None
 
-    def gaps(self, limit: int = TRACKED_GAPS) -> list[Gap]:
+    def gaps(self, limit: int = LISTED_GAPS) -> list[Gap]:
         """What is missing, lowest first: for programs that fill gaps, or pace requests, themselves."""
         return [Gap(first, count) for first, count in self._window.gaps(limit)]
 
@@ -240,4 +248,4 @@ class Receiver:
             return
         self._changed = False
         window = self._window
-        self._pacer.look([] if window.next_number >= window.highest else self.gaps(), now_ns)
+        self._pacer.look([] if window.next_number >= window.highest else self.gaps(TRACKED_GAPS), now_ns)

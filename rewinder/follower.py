@@ -33,6 +33,7 @@ class Follower:
     _accepted: int = field(default=0, init=False)
     _compared: bool = field(default=False, init=False)
     _reported: int = field(default=0, init=False)
+    _committed: int = field(default=0, init=False)  # as told on this connection; may run ahead of the records
 
     @property
     def login_number(self) -> int:
@@ -44,6 +45,7 @@ class Follower:
         self._accepted = sequence_number
         self._compared = False
         self._reported = 0
+        self._committed = 0
 
     def unsequenced(self, payload: bytes) -> bool:
         """A packet beside the log. False: log in anew, at `login_number`.
@@ -54,7 +56,8 @@ class Follower:
             case Epochs(epoch, table):
                 return self._compare(epoch, table)
             case Committed(epoch, number) if epoch == self.epoch and self._compared:
-                self.log.commit = max(self.log.commit, min(number, self.log.last))
+                self._committed = max(self._committed, number)
+                self._commit()
             case Committed():
                 self.counters.add("follower.stale_commit")
             case _:
@@ -71,6 +74,7 @@ class Follower:
         if first_number != self.log.next_number:
             raise ForkedLog(f"the primary sent record {first_number}, expected {self.log.next_number}")
         self.log.append_records(messages)
+        self._commit()
 
     def held(self) -> bytes | None:
         """What to tell the primary now; None when there is nothing new."""
@@ -79,6 +83,10 @@ class Follower:
             return None
         self._reported = number
         return Held(self.epoch, number).encode()
+
+    def _commit(self) -> None:
+        """Follow the primary's commit number as far as the records are here."""
+        self.log.commit = max(self.log.commit, min(self._committed, self.log.last))
 
     def _compare(self, epoch: int, table: tuple[tuple[int, int], ...]) -> bool:
         self.epoch = epoch

@@ -13,6 +13,7 @@ A log does not know the time and starts nothing by itself; one thread uses it.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rewinder._native import PAYLOAD_LIMIT_BYTES, STOP_REASONS, Stop
@@ -25,31 +26,20 @@ from rewinder.errors import (
     SyncFailed,
 )
 from rewinder.marks import Marks
+from rewinder.policy import SEGMENT_BYTES, check_policy
 from rewinder.reading import LogReader
 from rewinder.record import Kind
 from rewinder.recovery import VERIFY_AT_OPEN_BYTES, Opening, Recovery, restore_state, write_checkpoint
-from rewinder.segment import (
-    SEGMENT_BYTES_LIMIT,
-    SEGMENT_BYTES_MINIMUM,
-    Header,
-    Segment,
-    first_numbers,
-    segment_name,
-)
-from rewinder.segments import SegmentSet
+from rewinder.segment import SEGMENT_BYTES_MINIMUM, Header, Segment, first_numbers, segment_name
+from rewinder.segments import SegmentSet, session_of
 from rewinder.state import StreamState
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from native.messages import Messages
     from rewinder.record import Stamp
     from rewinder.storage import Storage
-
-SEGMENT_BYTES = 64 << 20
-"""Size of a segment file: large enough that a new one is rare, small enough to be checked within a turn."""
-
-DURABILITIES = ("memory", "group", "always")
-
-SESSION_BYTES = 10
 
 
 class MessageLog(LogReader):
@@ -103,7 +93,7 @@ class MessageLog(LogReader):
 
         Raises LogExists, StorageFull; LocalProtocolError for settings that cannot be.
         """
-        _check_settings(session, durability, segment_bytes)
+        check_policy(session, durability, segment_bytes)
         if cls.exists(storage):
             raise LogExists(f"{storage.describe('')}: there is a log already")
         marks = Marks(storage, session)
@@ -143,12 +133,12 @@ class MessageLog(LogReader):
         firsts = first_numbers(storage.names())
         if not firsts:
             raise LogMissing(f"{storage.describe('')}: there is no log")
-        found = _session_of(storage, firsts[0])
+        found = session_of(storage, firsts[0])
         if session is not None and found != session:
             raise ForeignSession(
                 storage.describe(segment_name(firsts[0])), f"it belongs to session {found!r}, not {session!r}"
             )
-        _check_settings(found, durability, segment_bytes)
+        check_policy(found, durability, segment_bytes)
         segments = SegmentSet(storage, found, firsts)
         state = StreamState()
         marks = Marks(storage, found)
@@ -252,42 +242,58 @@ class MessageLog(LogReader):
         last = self.last
         if self._marks.synced >= last:
             return
-        try:
+        with self._syncing():
             for name in self._unsynced:
                 self.storage.sync(self.storage.open(name))
             if self._unsynced:
                 self.storage.sync_directory()
                 self._unsynced.clear()
             self.storage.sync(self.tail.blob)
+        self._marks.synced = last
+
+    @contextmanager
+    def _syncing(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
             self._sync_error = f"{self.tail.file}: cannot be synced: {error.strerror}"
             raise SyncFailed(self._sync_error) from error
-        self._marks.synced = last
 
     # appending
 
     def roll(self) -> None:
-        """Begin a new segment; the present one is full. Nothing happens while it is empty.
+        """Begin a new segment; the present one is full. Nothing happens while it is empty and any record fits.
 
-        Raises StorageFull: then the log is as it was, and `roll` can be tried again.
+        Raises StorageFull: then the log is as it was, and `roll` can be tried again. SyncFailed.
         """
         self._check_writable()
         old = self.tail
         if old.count == 0:
+            self._replace_short_tail()
             return
         self.sync()  # so that only the tail ever holds what is not synced
         header = Header(
             self.session, old.header.ordinal + 1, self.next_number, old.last_time_ns, old.last_time_ns
         )
         blob = self.storage.create(segment_name(header.first), self.segment_bytes, header.encode())
-        tail = Segment(self.storage, blob, self.session)
-        tail.verified = True
-        self._segments.seal(tail)
-        self.tail = tail
+        self.tail = Segment(self.storage, blob, self.session)
+        self.tail.verified = True
+        self._segments.seal(self.tail)
         write_checkpoint(self.storage, self.session, self._state, header.first)
         if self.durability != "memory":
-            self.storage.sync_directory()
-            self._marks.sync()
+            with self._syncing():
+                self.storage.sync_directory()
+                self._marks.sync()
+
+    def _replace_short_tail(self) -> None:
+        """An empty tail that was made too short, or cut short by somebody, would never take a record."""
+        old = self.tail
+        if len(old.view) >= SEGMENT_BYTES_MINIMUM:
+            return
+        blob = self.storage.create(old.name, self.segment_bytes, old.header.encode(), replace=True)
+        self.tail = Segment(self.storage, blob, self.session)
+        self.tail.verified = True
+        self._segments.reopen(self.tail)
 
     def append(self, payload: bytes, stamp: Stamp) -> int:
         """Stamp and append one record; returns its number. For control records: the hot path does it in C.
@@ -299,9 +305,13 @@ class MessageLog(LogReader):
         if self.ended is not None:
             raise LocalProtocolError(f"the session ended with record {self.ended}")
         if len(payload) > PAYLOAD_LIMIT_BYTES:
-            raise LocalProtocolError(f"a record carries at most {PAYLOAD_LIMIT_BYTES} bytes, not {len(payload)}")
+            raise LocalProtocolError(
+                f"a record carries at most {PAYLOAD_LIMIT_BYTES} bytes, not {len(payload)}"
+            )
         if stamp.time_ns < self.last_time_ns:
-            raise LocalProtocolError(f"time {stamp.time_ns} is before that of the last record, {self.last_time_ns}")
+            raise LocalProtocolError(
+                f"time {stamp.time_ns} is before that of the last record, {self.last_time_ns}"
+            )
         if stamp.kind == Kind.DATA and self.senders.add(stamp.sender) < 0:
             raise LocalProtocolError(f"the sender table has no room for {stamp.sender!r}")
         fields = (stamp.time_ns, stamp.sender_sequence, stamp.sender, stamp.kind, stamp.flags)
@@ -332,11 +342,13 @@ class MessageLog(LogReader):
             done += appended
             if stop is Stop.CONTROL:
                 self._state.note_control(self.tail)
-            elif stop is Stop.FULL and self.tail.count > 0:
+            elif stop is Stop.FULL:
                 self.roll()
+                if self.tail.kernel is kernel:
+                    raise RefusedRecord(self.next_number, "it does not fit a segment")
                 kernel = self.tail.kernel
             elif stop is not Stop.NONE:
-                raise RefusedRecord(self.next_number, STOP_REASONS.get(stop, "it does not fit a segment"))
+                raise RefusedRecord(self.next_number, STOP_REASONS[stop])
         return count
 
     def cut(self, last: int) -> None:
@@ -355,7 +367,8 @@ class MessageLog(LogReader):
         segments, marks = self._segments, self._marks
         if marks.synced > last:
             marks.synced = last
-            marks.sync()  # before the records go: they must not be missed
+            with self._syncing():
+                marks.sync()  # before the records go: they must not be missed
         while len(segments) > 1 and segments.firsts[-1] > last + 1:
             segments.drop_last()
         self.storage.sync_directory()
@@ -371,26 +384,11 @@ class MessageLog(LogReader):
         segments.reopen(tail)
         self.tail = tail
         # Else the old records could come back after the loss of the machine, mixed with those that follow.
-        self.storage.sync(tail.blob)
+        with self._syncing():
+            self.storage.sync(tail.blob)
         names = {segments.name(position) for position in range(len(segments) - 1)}
         self._unsynced = [name for name in self._unsynced if name in names]
 
     def _check_writable(self) -> None:
         if not self.storage.writable:
             raise LocalProtocolError("the log was opened for reading only")
-
-
-def _check_settings(session: bytes, durability: str, segment_bytes: int) -> None:
-    if len(session) != SESSION_BYTES:
-        raise LocalProtocolError(f"session {session!r} does not have {SESSION_BYTES} bytes")
-    if durability not in DURABILITIES:
-        raise LocalProtocolError(f"durability {durability!r} is none of {', '.join(DURABILITIES)}")
-    if not SEGMENT_BYTES_MINIMUM <= segment_bytes <= SEGMENT_BYTES_LIMIT:
-        raise LocalProtocolError(
-            f"a segment has {SEGMENT_BYTES_MINIMUM} to {SEGMENT_BYTES_LIMIT} bytes, not {segment_bytes}"
-        )
-
-
-def _session_of(storage: Storage, first: int) -> bytes:
-    name = segment_name(first)
-    return Header.decode(storage.open(name).view, storage.describe(name)).session

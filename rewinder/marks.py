@@ -56,13 +56,12 @@ class Marks:
             self.rebuilt = True
             self.boot_id = storage.boot_id
             if storage.writable:
-                storage.remove(MARKS_FILE)
-                blob = storage.create(MARKS_FILE, MARKS_BYTES, self._head())
-                storage.sync(blob)
-            else:
-                blob = None
+                blob = storage.create(MARKS_FILE, MARKS_BYTES, self._head(), replace=True)
         self._blob = blob
         self._words = memoryview(bytearray(MARKS_BYTES)).cast("Q") if blob is None else blob.view.cast("Q")
+        if self.rebuilt:
+            self.commit = self.synced = 0  # with their complements
+            self.sync()
         self._commit = self._read(_COMMIT)
         self._synced = self._read(_SYNCED)
 

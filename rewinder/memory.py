@@ -69,9 +69,9 @@ class MemoryStorage:
         """Bytes in a file. Raises FileNotFoundError."""
         return len(self._file(name).view)
 
-    def create(self, name: str, size: int, head: bytes) -> MemoryBlob:
+    def create(self, name: str, size: int, head: bytes, *, replace: bool = False) -> MemoryBlob:
         """Make a blob of `size` bytes: `head`, then zeros. Raises StorageFull; FileExistsError."""
-        if name in self._files:
+        if not replace and name in self._files:
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), name)
         self._reserve(name, size)
         blob = MemoryBlob(name, memoryview(bytearray(size)), bytes(size))

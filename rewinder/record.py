@@ -117,7 +117,9 @@ def stamp_record(payload: bytes, number: int, stamp: Stamp) -> bytes:
     """
     if len(payload) > PAYLOAD_LIMIT_BYTES:
         raise LocalProtocolError(f"a record carries at most {PAYLOAD_LIMIT_BYTES} bytes, not {len(payload)}")
-    covered = payload + _STAMP.pack(stamp.kind, stamp.flags, stamp.sender, stamp.sender_sequence, stamp.time_ns)
+    covered = payload + _STAMP.pack(
+        stamp.kind, stamp.flags, stamp.sender, stamp.sender_sequence, stamp.time_ns
+    )
     return covered + _CRC.pack(_checksum(covered, number))
 
 

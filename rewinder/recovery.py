@@ -115,7 +115,7 @@ class Opening:
     # the tail
 
     def _settle(self, tail: Segment, stop: Stop) -> Recovery | None:
-        """The end of the log is found: is it a good one, a torn one, or damage?"""
+        """Tell a good end of the log from a torn one, which is cut, and from damage, which is refused."""
         marks, number = self._marks, tail.last + 1
         reason = STOP_REASONS[stop]
         if stop is Stop.SENDERS:
@@ -250,6 +250,7 @@ def restore_state(
             raise segment.corrupt(STOP_REASONS[stop])
         segment.verified = True
         segments.keep(segment)
+        segments.refresh_index(segment)
     if start < position and storage.writable:
         write_checkpoint(storage, session, state, segments.firsts[position])
 

@@ -33,6 +33,9 @@ STRETCH_RECORDS = 4096
 TURN_BYTES = 1 << 20
 """Bytes of the log that one client gets in one turn, so that replays do not hold up the live stream."""
 
+END_PATIENCE_NS = 500_000_000
+"""After End of Session the client is given this long to close first, as most do."""
+
 SMALL_BYTES = 32 * 1024
 """Below this a plain send from the mapped log is cheaper than a sendfile call."""
 
@@ -60,6 +63,7 @@ class LogServer:
     role: Role
     counters: Counters
     name: str = "replay"
+    says_end: bool = True  # End of Session after the last record; a follower stays, to hear that it is committed
     visible: int = field(default=0, init=False)
     _caught_up: dict[int, Client] = field(factory=dict, init=False)
 
@@ -154,9 +158,9 @@ class LogServer:
     def _aim(self, client: Client, cursor: Cursor, now_ns: int) -> bool:
         """Set the next target; False when the client has all that is visible, or was let go."""
         if cursor.number > self.visible:
-            if self.log.ended is not None and cursor.number > self.log.ended:
+            if self.says_end and self.log.ended is not None and cursor.number > self.log.ended:
                 client.session.end_session(now_ns)
-                client.close("end of session", now_ns, debug=False)
+                client.close("end of session", now_ns, debug=False, patience_ns=END_PATIENCE_NS)
             else:
                 self._caught_up[id(client)] = client
                 client.want_room(hungry=False)

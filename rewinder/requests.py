@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import socket
 from typing import TYPE_CHECKING
 
 from attrs import asdict, define, field
 
+from moldudp import request_socket
 from rewinder._native import BlockPacker
 from rewinder.errors import LogError
 
 if TYPE_CHECKING:
+    import socket
+
     from moldudp import RequestServer
     from rewinder.log import MessageLog
 
@@ -58,13 +60,7 @@ class RequestPort:
     @classmethod
     def open(cls, host: str, port: int, server: RequestServer) -> RequestPort:
         """Bind; raises OSError naming the address."""
-        bound = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-        try:
-            bound.bind((host, port))
-        except OSError as error:
-            bound.close()
-            raise OSError(error.errno, f"request port {host}:{port}: {error.strerror}") from None
-        return cls(server, bound)
+        return cls(server, request_socket(host, port))
 
     @property
     def port(self) -> int:

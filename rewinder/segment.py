@@ -79,7 +79,9 @@ class Header:
     def decode(cls, data: bytes | memoryview, file: str) -> Header:
         """Take the header of `file` apart. Raises BadHeader; ShortSegment."""
         if len(data) < HEADER_BYTES:
-            raise ShortSegment(file, f"{len(data)} bytes are too few for a segment's header of {HEADER_BYTES}")
+            raise ShortSegment(
+                file, f"{len(data)} bytes are too few for a segment's header of {HEADER_BYTES}"
+            )
         magic, session, ordinal, first, time_before_ns, created_ns = _HEADER.unpack_from(data)
         if magic != _MAGIC:
             raise BadHeader(file, f"not a segment of this version: it begins with {magic!r}")
@@ -100,13 +102,26 @@ def first_numbers(names: list[str]) -> list[int]:
 
 
 class Segment:
-    """A mapped segment. `first` is the number of its first record, `last` that of its last; `last` is one below
-    `first` while it is empty. `view` is the whole file; `end` is the offset behind the last record.
+    """A mapped segment.
+
+    `first` is the number of its first record, `last` that of its last; `last` is one below `first` while it is
+    empty. `view` is the whole file; `end` is the offset behind the last record.
 
     `verified` is true once every record was checked. Nothing of a segment that is not verified may be served.
     """
 
-    __slots__ = ("__weakref__", "blob", "cdata", "file", "first", "header", "kernel", "name", "verified", "view")
+    __slots__ = (
+        "__weakref__",
+        "blob",
+        "cdata",
+        "file",
+        "first",
+        "header",
+        "kernel",
+        "name",
+        "verified",
+        "view",
+    )
 
     def __init__(self, storage: Storage, blob: Blob, session: bytes) -> None:
         """Take up a file whose records nobody has looked at yet. Raises BadSegment."""

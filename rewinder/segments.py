@@ -15,7 +15,7 @@ from weakref import WeakValueDictionary
 
 from rewinder.checkpoint import CHECKPOINT_SUFFIX
 from rewinder.errors import BadHeader, MissingSegment, StorageFull
-from rewinder.segment import INDEX_SUFFIX, Segment, segment_name
+from rewinder.segment import HEADER_BYTES, INDEX_SUFFIX, Header, Segment, segment_name
 
 if TYPE_CHECKING:
     from rewinder.storage import Storage
@@ -146,7 +146,8 @@ class SegmentSet:
             return
         if self._gap(high) < 0:
             raise BadHeader(
-                self._storage.describe(self.name(high)), "its ordinal is below the number of segments before it"
+                self._storage.describe(self.name(high)),
+                "its ordinal is below the number of segments before it",
             )
         while high - low > 1:
             middle = (low + high) // 2
@@ -167,21 +168,32 @@ class SegmentSet:
                     segment_name(segment.first, INDEX_SUFFIX), segment.encode_index(), durable=False
                 )
 
+    def refresh_index(self, segment: Segment) -> None:
+        """A sealed segment was read through: write its index sidecar where it is missing or wrong."""
+        if self._read_index(segment.first) != segment.encode_index():
+            self.write_index(segment)
+
     def _check(self, segment: Segment, count: int) -> None:
-        try:
-            index = self._storage.read(segment_name(segment.first, INDEX_SUFFIX))
-        except FileNotFoundError:
-            index = b""
-        good = segment.load_index(index, count)
-        if good and segment.first in self.verified:
+        if segment.first in self.verified and segment.load_index(self._read_index(segment.first), count):
             segment.verified = True
             return
         segment.verify(count)
-        if not good or index != segment.encode_index():
-            self.write_index(segment)
+        self.refresh_index(segment)
+
+    def _read_index(self, first: int) -> bytes:
+        try:
+            return self._storage.read(segment_name(first, INDEX_SUFFIX))
+        except FileNotFoundError:
+            return b""
 
     def _gap(self, position: int) -> int:
         """How many segments are missing before this one."""
         name = self.name(position)
         blob = self._storage.open(name)
         return Segment(self._storage, blob, self._session).header.ordinal - self._ordinal - position
+
+
+def session_of(storage: Storage, first: int) -> bytes:
+    """The session of the segment that begins with record `first`. Raises BadSegment."""
+    name = segment_name(first)
+    return Header.decode(storage.open(name).view[:HEADER_BYTES], storage.describe(name)).session

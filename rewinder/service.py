@@ -128,8 +128,11 @@ class Client:
             self._update(hungry=self._hungry)
             self.service.pump.timers.watch(self)
 
-    def close(self, reason: str, now_ns: int, *, debug: bool = True) -> None:
-        """Close in an orderly way, telling the peer why in a debug packet."""
+    def close(self, reason: str, now_ns: int, *, debug: bool = True, patience_ns: int = 0) -> None:
+        """Close in an orderly way, telling the peer why in a debug packet.
+
+        `patience_ns` is how long the peer may take to close first.
+        """
         if self.gone:
             return
         if self.mid_packet:  # a last word would be read as the rest of that packet
@@ -139,7 +142,7 @@ class Client:
         if debug and self.logged_in and not self.session.closing:
             self.session.send_debug(reason)
         self.service.release(self)
-        self.service.linger(self.connection, now_ns)
+        self.service.linger(self.connection, now_ns, patience_ns)
 
     def _update(self, *, hungry: bool) -> None:
         self._hungry = hungry
@@ -272,9 +275,9 @@ class Service:
         if client.logged_in:
             self.application.ended(client)
 
-    def linger(self, connection: Connection, now_ns: int) -> None:
+    def linger(self, connection: Connection, now_ns: int, patience_ns: int) -> None:
         """Close a connection in order, on this turn and later ones."""
-        if connection.close(now_ns):
+        if connection.close(now_ns, patience_ns):
             return
         lingering = Lingering(self, connection, connection.fileno())
         self._lingering[lingering.fileno] = lingering

@@ -73,8 +73,12 @@ class Storage(Protocol):
     def size(self, name: str) -> int:
         """Bytes in a file. Raises FileNotFoundError."""
 
-    def create(self, name: str, size: int, head: bytes) -> Blob:
-        """Make a blob of `size` bytes: `head`, then zeros. Raises StorageFull; FileExistsError."""
+    def create(self, name: str, size: int, head: bytes, *, replace: bool = False) -> Blob:
+        """Make a blob of `size` bytes: `head`, then zeros.
+
+        Raises StorageFull; FileExistsError when the name is taken, unless `replace` is set: then the new file
+        takes the place of the old one at once.
+        """
 
     def open(self, name: str) -> Blob:
         """Map what is there. Raises FileNotFoundError."""
@@ -151,15 +155,15 @@ class FileStorage:
 
     def names(self) -> list[str]:
         """The names of all files, in no order."""
-        return os.listdir(self._descriptor)
+        return os.listdir(self._descriptor)  # noqa: PTH208  (a Path would look the directory up anew)
 
     def size(self, name: str) -> int:
         """Bytes in a file. Raises FileNotFoundError."""
         return os.stat(name, dir_fd=self._descriptor).st_size
 
-    def create(self, name: str, size: int, head: bytes) -> FileBlob:
+    def create(self, name: str, size: int, head: bytes, *, replace: bool = False) -> FileBlob:
         """Make a blob of `size` bytes: `head`, then zeros. Raises StorageFull; FileExistsError."""
-        if os.access(name, os.F_OK, dir_fd=self._descriptor):
+        if not replace and os.access(name, os.F_OK, dir_fd=self._descriptor):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), self.describe(name))
         temporary = name + TEMPORARY_SUFFIX
         descriptor = self._open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC)

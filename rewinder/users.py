@@ -217,7 +217,7 @@ def read_node_password(path: Path) -> str:
 
 
 def _scrypt(canonical: str, salt: bytes, cost: int) -> bytes:
-    memory = 128 * SCRYPT_BLOCK * cost * 2  # twice what scrypt needs, which OpenSSL wants to be told
+    memory = 128 * SCRYPT_BLOCK * cost + (1 << 20)  # OpenSSL wants a limit: the table, and room for the rest
     return hashlib.scrypt(
         canonical.encode("ascii"),
         salt=salt,

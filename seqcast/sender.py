@@ -63,6 +63,7 @@ class Sender:
     session: bytes = b""
     fragment_bytes: int = 1422
     outbox_bytes: int = OUTBOX_BYTES
+    connect_seconds: float = 10.0
     submission: Submission = field(init=False)
     reconnections: int = field(default=0, init=False)
     trouble: str | None = field(default=None, init=False)
@@ -122,18 +123,19 @@ class Sender:
 
     # calls
 
-    def open(self, timeout: float = 10.0) -> None:
+    def open(self) -> None:
         """Connect, and learn where this user stopped.
 
-        Raises NotConnected after `timeout` seconds, LoginRefused when every sequencer refuses the login for
+        Raises NotConnected after `connect_seconds`, LoginRefused when every sequencer refuses the login for
         its user or password.
         """
-        deadline = time.monotonic() + timeout
+        deadline = time.monotonic() + self.connect_seconds
         while not self.submission.answered:
             left = deadline - time.monotonic()
             if left <= 0:
                 raise NotConnected(
-                    f"no sequencer let {self.user!r} in within {timeout:g} s ({self.trouble or 'no answer'})"
+                    f"no sequencer let {self.user!r} in within {self.connect_seconds:g} s: "
+                    f"{self.trouble or 'no answer'}"
                 )
             self.poll(min(left, 0.05))
 

@@ -101,7 +101,7 @@ class Supervisor:
     """Runs `commands` until `stop` or a signal to stop. `events` is told what happens.
 
     What the children log goes to the descriptor `log_to`. `run` returns the exit status: 0 when it was told
-    to stop or every child finished, 2 when the configuration of a child is wrong, 1 when a child was given up.
+    to stop or every child finished, 2 when the configuration of a child is wrong, 1 when one was given up.
     """
 
     commands: Sequence[ChildCommand]

@@ -50,6 +50,7 @@ class Connection:
         self.session = session
         self._failure: str | None = None
         self._linger_until_ns: int | None = None
+        self._patient_until_ns = 0
         self._shut = False  # our direction
         self._ended = False  # the peer's
         self._closed = False
@@ -111,22 +112,30 @@ class Connection:
                 return False
         return True
 
-    def close(self, now_ns: int) -> bool:
+    def close(self, now_ns: int, patience_ns: int = 0) -> bool:
         """Close in an orderly way; True when it is done.
 
         Until then, call again when the socket is ready, and at `deadline_ns()`. No events come any more.
+        `patience_ns`, of the first call, is for a peer that will close by itself on the last word it gets: our
+        end comes only after that, because some clients stumble over one that comes together with it.
         """
         if self._closed:
             return True
         self.session.close()
         if self._linger_until_ns is None:
             self._linger_until_ns = now_ns + LINGER_NS
+            self._patient_until_ns = now_ns + patience_ns
         if now_ns >= self._linger_until_ns:
             self.abandon()
             return True
         if not self._shut:
             if not self.write(now_ns):
                 self._drain()  # a peer that waits for us to read before it reads would hold us both
+                return self._closed
+            if now_ns < self._patient_until_ns:
+                self._drain()
+                if self._ended:
+                    self.abandon()
                 return self._closed
             try:
                 self.socket.shutdown(sockets.SHUT_WR)
@@ -152,7 +161,11 @@ class Connection:
         """When `handle_timer` (or, while closing, `close`) wants to be called; None for never."""
         if self._closed:
             return None
-        return self._linger_until_ns if self._linger_until_ns is not None else self.session.deadline_ns()
+        if self._linger_until_ns is None:
+            return self.session.deadline_ns()
+        if self._shut or self.session.output_bytes:
+            return self._linger_until_ns
+        return min(self._patient_until_ns, self._linger_until_ns)
 
     def handle_timer(self, now_ns: int) -> Iterator[Event]:
         """Heartbeats and time-outs of the session, or the next step of closing."""

@@ -64,8 +64,10 @@ def command(
     """Send the messages of FILE ("-": standard input; .gz is unpacked) and wait until all are committed."""
     configuration = load(config)
     started = time.monotonic()
-    with sender_of(configuration, user, password) as sender, open_input(source) as stream:
-        sender.open(timeout)
+    with (
+        open_input(source) as stream,
+        sender_of(configuration, user, password, connect_seconds=timeout) as sender,
+    ):
         identity = None if source == STANDARD_STREAM else identify(Path(source), format_name)
         path = configuration.log.directory / "senders" / f"{configuration.session}-{user.upper()}.json"
         journal = Journal(path)

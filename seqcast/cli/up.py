@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 def command(names: tuple[str, ...], config: Path | None, as_json: bool) -> None:
     """Run the nodes of the configuration, or the NODEs named, until ctrl-C.
 
-    A node that dies is started again, after a pause. What nodes log goes to standard error, each line with the
-    name of the node in front; what happens to nodes goes to standard output.
+    A node that dies is started again, after a pause. What nodes log goes to standard error, each line with
+    the name of the node in front; what happens to nodes goes to standard output.
     """
     configuration = load(config)
     chosen = {configuration.node(name).name for name in names}

@@ -31,8 +31,8 @@ PASSWORD_LINE_CHARACTERS = 1024
 def command() -> None:
     """Add, remove and list users.
 
-    Names have 1 to 6 letters or digits, passwords 1 to 10 characters, both without regard to case: that is what
-    fits into a SoupBinTCP login.
+    Names have 1 to 6 letters or digits, passwords 1 to 10 characters, both without regard to case: that is
+    what fits into a SoupBinTCP login.
     """
 
 

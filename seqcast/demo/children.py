@@ -220,7 +220,7 @@ class Crew:
     # inside
 
     def _log(self, name: str) -> Path:
-        return self.directory / f"{name}.log"
+        return self.directory / f"{name.replace(' ', '-')}.log"
 
     def _notified(self, node: Node) -> None:
         if node.child.read_notifications():

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 NANOSECONDS = 1_000_000_000
 
+MEASURABLE_NS = 10_000_000
+"""A throughput over less time than this says more about the moment of the first wake-up than about the bus."""
+
 
 @frozen(kw_only=True)
 class ReceiverOutcome:
@@ -69,8 +72,10 @@ class Throughput:
 
     @property
     def rate(self) -> float | None:
-        """Messages a second; None when there was no time to measure."""
-        return self.messages * NANOSECONDS / self.duration_ns if self.duration_ns else None
+        """Messages a second; None when it was over too soon to be measured."""
+        if self.duration_ns < MEASURABLE_NS:
+            return None
+        return self.messages * NANOSECONDS / self.duration_ns
 
 
 @frozen(kw_only=True)

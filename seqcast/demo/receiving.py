@@ -73,22 +73,21 @@ class Deliveries:
 def receive(order: ReceiverOrder, demonstrator: Demonstrator) -> None:
     """Do it. Events: `prepared` (with `held`), `listening`, `progress`, `done`."""
     configuration = read_configuration(order.config)
-    random = Random(order.seed)  # noqa: S311  (reproducible losses)
     if order.held:
         demonstrator.tell("prepared")
         demonstrator.order()
 
     def lossy(receiver: moldudp.Receiver) -> moldudp.Faults:
-        return moldudp.Faults(receiver, random, loss=order.loss)
+        # Random numbers of its own: one seed loses the same packets, whatever the receiver draws.
+        return moldudp.Faults(receiver, Random(order.seed), loss=order.loss)  # noqa: S311
 
-    faults = lossy if order.loss else None
-    with receiver_of(configuration, start=BEGIN, faults=faults, random=random) as receiver:
+    with receiver_of(configuration, start=BEGIN, faults=lossy if order.loss else None) as receiver:
         demonstrator.tell("listening")
         run = Run(receiver, demonstrator)
         run.run()
         if order.deliveries is not None:
             run.deliveries.write(Path(order.deliveries))
-        demonstrator.tell("done", **run.result())
+        demonstrator.tell("done", count=run.digest.count, result=run.result())
 
 
 @define(eq=False)
@@ -121,7 +120,7 @@ class Run:
         self.deliveries.note(sequence, len(batch), now_ns)
 
     def result(self) -> dict[str, Any]:
-        """What came of it, for the event `done`."""
+        """What came of it: a `ReceiverOutcome` without its name."""
         receiver = self.receiver
         counters = receiver.reception.mold.counters
         injected = receiver.injected

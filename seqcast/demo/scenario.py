@@ -16,6 +16,7 @@ import subprocess
 import time
 from contextlib import contextmanager
 from pathlib import Path
+from random import Random
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -44,6 +45,10 @@ if TYPE_CHECKING:
 
 INIT_SECONDS = 20.0
 """How long `seqcast init` may take; it takes a fraction of a second."""
+
+KILL_SECONDS = 0.002
+"""How long the first sender goes on at most after it has told that half is acknowledged. Killed at once it would
+always be at the same point of its work: right after an acknowledgement, with nothing in flight."""
 
 LOGS = "processes"
 """Where the processes log, inside the directory of the run."""
@@ -121,17 +126,17 @@ class Play:
     configuration: Configuration
     crew: Crew
     watcher: Watcher
-    receivers: list[Worker] = field(factory=list, init=False)
+    receivers: dict[str, Worker] = field(factory=dict, init=False)
     sender: Worker | None = field(default=None, init=False)
 
     def perform(self, started_ns: int) -> Outcome:
         """All of it."""
         crew, plan, watcher = self.crew, self.plan, self.watcher
         crew.on_turn = self._show
-        clean, _, late = self._open()
+        self._open()
 
         watcher.stage("sending at full speed")
-        acknowledged, killed_ns = self._send_half(late)
+        acknowledged, killed_ns = self._send_half()
         watcher.stage("the sender was killed; another one goes on")
         checkpoint = plan.checkpoint(acknowledged)
         second = self._start_sender("second sender", checkpoint)
@@ -147,15 +152,18 @@ class Play:
         watcher.stage("ending the session")
         status = self._control("status")
         self._control("end-session")
-        crew.wait(lambda: all(worker.told("done") for worker in self.receivers), "the end of the session")
+        crew.wait(lambda: all(worker.told("done") for worker in self.receivers.values()), "the end")
 
         resumed_at = second.events["open"]["resumed_at"]
-        batches = Deliveries.read(self._deliveries(clean.name)).batches()
+        batches = Deliveries.read(self._deliveries("clean")).batches()
         return Outcome(
             feed=self.feed,
             plan=plan,
             durability=self.configuration.log.durability.value,
-            receivers=tuple(_receiver_outcome(worker) for worker in self.receivers),
+            receivers=tuple(
+                ReceiverOutcome(name=name, **worker.events["done"]["result"])
+                for name, worker in self.receivers.items()
+            ),
             sender=SenderOutcome(
                 acknowledged=acknowledged,
                 resumed_at=resumed_at,
@@ -169,7 +177,7 @@ class Play:
             duration_ns=time.monotonic_ns() - started_ns,
         )
 
-    def _open(self) -> list[Worker]:
+    def _open(self) -> None:
         """Start the nodes and the receivers, and wait until all are in place."""
         crew = self.crew
         for command in node_commands(self.configuration):
@@ -183,24 +191,26 @@ class Play:
                 held=name == "late",
                 deliveries=str(self._deliveries(name)) if name == "clean" else None,
             )
-            self.receivers.append(crew.start_worker(name, "receiver", order))
-        clean, lossy, late = self.receivers
+            self.receivers[name] = crew.start_worker(f"{name} receiver", "receiver", order)
         crew.wait(
-            lambda: clean.told("listening") and lossy.told("listening") and late.told("prepared"),
+            lambda: all(
+                worker.told("prepared" if name == "late" else "listening")
+                for name, worker in self.receivers.items()
+            ),
             "the receivers to be in place",
         )
-        return self.receivers
 
-    def _send_half(self, late: Worker) -> tuple[int, int]:
+    def _send_half(self) -> tuple[int, int]:
         """Send until half is acknowledged, then kill the sender and have the late receiver start.
 
         Returns how many messages were known to be acknowledged, and when the sender was killed.
         """
         first = self._start_sender("first sender", None)
         self.crew.wait(lambda: first.count >= self.plan.half, "acknowledgements")
+        time.sleep(Random(self.demo.seed).uniform(0, KILL_SECONDS))  # noqa: S311  (anywhere in its turn)
         first.kill()
         killed_ns = time.monotonic_ns()
-        late.order()
+        self.receivers["late"].order()
         return first.count, killed_ns
 
     def _start_sender(self, name: str, acknowledged: int | None) -> Worker:
@@ -216,7 +226,7 @@ class Play:
         return self.sender
 
     def _caught_up(self, count: int) -> bool:
-        return all(worker.count >= count for worker in self.receivers)
+        return all(worker.count >= count for worker in self.receivers.values())
 
     def _control(self, command: str) -> dict[str, Any]:
         sequencer = self.configuration.sequencers[0]
@@ -230,10 +240,5 @@ class Play:
         total = self.plan.messages
         if self.sender is not None:
             self.watcher.show("sender", self.sender.count, total)
-        for worker in self.receivers:
-            self.watcher.show(worker.name, worker.count, total)
-
-
-def _receiver_outcome(worker: Worker) -> ReceiverOutcome:
-    values = {key: value for key, value in worker.events["done"].items() if key != "event"}
-    return ReceiverOutcome(name=worker.name, **values)
+        for name, worker in self.receivers.items():
+            self.watcher.show(name, worker.count, total)

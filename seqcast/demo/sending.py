@@ -28,22 +28,19 @@ USER = "DEMO"
 BATCH_MESSAGES = 1_024
 """Handed to the sender at once, so that acknowledgements are seen in between."""
 
-OUTBOX_BYTES = 128 * 1024
+OUTBOX_BYTES = 512 * 1024
 """What a sender has in flight at most, some thousand messages: it must not be done before it is killed."""
 
-RESUMING_OUTBOX_BYTES = 1 << 20
+RESUMING_OUTBOX_BYTES = 2 << 20
 """The same for a sender that sends again what is in the stream already. It has room for all of that, because
 the acknowledgement of what is known already frees none: a full OUTBOX_BYTES, and CHECKPOINT_MESSAGES of the
-longest (MESSAGE_LIMIT_BYTES and 12 bytes of framing each) are 665 KB."""
+longest (MESSAGE_LIMIT_BYTES and 12 bytes of framing each) are 1.1 MB."""
 
 WAIT_SECONDS = 0.02
 """How long a sender that has nothing to send looks at its connection at once."""
 
-REPORT_NS = 4_000_000
+REPORT_NS = 1_000_000
 """How often progress is reported: often, because the demo kills the sender by it."""
-
-OPEN_SECONDS = 10.0
-"""How long the sequencer may take to let a sender in."""
 
 
 @frozen(kw_only=True)
@@ -76,7 +73,7 @@ def send(order: SenderOrder, demonstrator: Demonstrator) -> None:
     with open_input(path) as stream:
         run = Run(sender, Supply(stream, str(path)), demonstrator)
         try:
-            sender.open(OPEN_SECONDS)
+            sender.open()
             if order.acknowledged is not None:
                 send_again_from(sender, order.acknowledged)
                 run.supply.skip(order.acknowledged)
@@ -156,8 +153,14 @@ class Run:
         self._progress()
 
     def _flush(self) -> None:
-        while self.sender.in_flight:
-            self.sender.poll(WAIT_SECONDS)
+        """Wait until everything has left and is acknowledged.
+
+        `Sender.in_flight` would not do: frames that were sent again stay in the outbox until something new is
+        acknowledged.
+        """
+        sender = self.sender
+        while sender.submission.outbox.unsent or sender.committed_sequence < self.supply.position:
+            sender.poll(WAIT_SECONDS)
             self._progress()
 
     def _progress(self) -> None:

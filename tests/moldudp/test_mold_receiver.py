@@ -85,6 +85,16 @@ def test_first_packet_fixes_the_session(codec: Codec) -> None:
     assert (counters.malformed, counters.impossible, counters.foreign_session) == (2, 1, 1)
 
 
+def test_heard(codec: Codec) -> None:
+    """Bad datagrams, and what came by another way, are not the stream being heard."""
+    receiver = receiver_of(codec, session=SESSION)
+    play(receiver, [b"short", codec.heartbeat(b"OTHER     ", 5), codec.heartbeat(SESSION, 0)])
+    receiver.advance(5)
+    assert not receiver.heard
+    play(receiver, [codec.heartbeat(SESSION, 5)])
+    assert receiver.heard
+
+
 def test_configured_session_is_padded(codec: Codec) -> None:
     receiver = receiver_of(codec, session="SESS1")
     assert play(receiver, [data(codec, 1, 1), data(codec, 1, 1, b"SESS1     ")]) == [[], [1]]
@@ -144,6 +154,9 @@ def test_advance(codec: Codec) -> None:
     assert (receiver.next_number, receiver.gaps(), receiver.counters.held) == (7, [Gap(7, 3), Gap(12, 3)], 1)
     receiver.advance(3)
     assert receiver.next_number == 7
+    for number in (-1, codec.number_max + 2):
+        with pytest.raises(LocalProtocolError, match="cannot number"):
+            receiver.advance(number)
     receiver.advance(11)
     assert take(receiver) == [11]
     receiver.advance(20)
@@ -214,10 +227,11 @@ def test_lines_are_counted_apart(codec: Codec) -> None:
     assert take(receiver) == [1, 2, 3]
     assert receiver.counters.line_datagrams == (1, 1, 0, 0)
     assert receiver.counters.line_highest == (4, 3, 0, 0)
-    with pytest.raises(LocalProtocolError, match="line 4"):
-        receiver.receive_datagram(b"", 0, line=4)
-    with pytest.raises(LocalProtocolError, match="line 4"):
-        receiver.receive_from(0, 0, line=4)
+    for line in (-1, 4):
+        with pytest.raises(LocalProtocolError, match=f"line {line}"):
+            receiver.receive_datagram(b"", 0, line=line)
+        with pytest.raises(LocalProtocolError, match=f"line {line}"):
+            receiver.receive_from(0, 0, line=line)
 
 
 def test_overlong_datagram(codec: Codec) -> None:
@@ -237,6 +251,7 @@ def test_overlong_datagram(codec: Codec) -> None:
         {"start": -1},
         {"start": 2**64},
         {"session": "ELEVEN CHAR"},
+        {"max_jump": -1},
     ],
     ids=str,
 )

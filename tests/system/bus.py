@@ -130,8 +130,7 @@ class Bus:
         return receiver_of(self.configuration, **settings)
 
     def ask(self, name: str, command: str, **arguments: Any) -> dict[str, Any]:
-        with ControlClient(self.configuration.control_path(name)) as client:
-            return client.request(command, **arguments)
+        return ControlClient(self.configuration.control_path(name)).request(command, **arguments)
 
     def run(self, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
         return seqcast(*arguments, "--config", self.config_path)

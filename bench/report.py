@@ -1,0 +1,89 @@
+"""The results for people; `bench.scenarios` says what is in them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from bench.machine import sentence
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_LATENCIES = ("p50_ns", "p99_ns", "p99.9_ns", "max_ns")
+
+
+def render(result: dict[str, Any]) -> str:
+    """The whole report."""
+    settings = result["settings"]
+    lines = [
+        sentence(result["machine"]),
+        f"{settings['message_bytes']} bytes a message, durability {settings['durability']}, "
+        f"{settings['rounds']} rounds; sequencer, rewinder, sender and receiver share this machine",
+    ]
+    if "throughput" in result:
+        lines += ["", *_throughput(result["throughput"])]
+    for each in result.get("latency", []):
+        lines += ["", *_latency(each)]
+    if result["baseline"]:
+        lines += ["", f"baseline {result['baseline']}"]
+    lines.append("")
+    lines += result["problems"] or ["every message came, once and in order"]
+    return "\n".join(lines)
+
+
+def _throughput(result: dict[str, Any]) -> list[str]:
+    rows = [
+        ["", "min", "median", "max"],
+        _spread("seqcast", result["messages_per_second"], "{:,.0f}"),
+    ]
+    if result["relay"]:
+        single, packed = result["relay"]["one_per_datagram"], result["relay"]["six_per_datagram"]
+        rows += [
+            _spread("bare relay, 1 a datagram", single["messages_per_second"], "{:,.0f}"),
+            _spread("bare relay, 6 a datagram", packed["messages_per_second"], "{:,.0f}"),
+            _spread("seqcast / relay, 1 a datagram", single["ratio"], "{:.2f}"),
+            _spread("seqcast / relay, 6 a datagram", packed["ratio"], "{:.2f}"),
+        ]
+    gaps = [each["gaps_filled"] for each in result["rounds"]]
+    return [
+        f"throughput: messages a second, {result['messages']:,} in a round",
+        *_columns(rows),
+        f"  gaps filled in a round: {min(gaps)} to {max(gaps)}; {_cpu(result)}",
+    ]
+
+
+def _latency(result: dict[str, Any]) -> list[str]:
+    rows = [["", "p50", "p99", "p99.9", "max"]]
+    rows += [
+        [name, *("-" if result[key][p] is None else f"{result[key][p] / 1000:,.0f}" for p in _LATENCIES)]
+        for name, key in (
+            ("due to delivered", "delivered"),
+            ("due to acknowledged", "acknowledged"),
+            ("due to handed over", "timetable"),
+            ("bare relay, due to delivered", "relay"),
+        )
+        if result[key]
+    ]
+    return [
+        f"latency at {result['rate']:,} messages a second: microseconds, {result['messages']:,} in a round",
+        *_columns(rows),
+        f"  {_cpu(result)}",
+    ]
+
+
+def _cpu(result: dict[str, Any]) -> str:
+    parts = [f"{name} {microseconds:.2f}" for name, microseconds in result["cpu_us_per_message"].items()]
+    return f"processor time for a message, us: {', '.join(parts)}"
+
+
+def _spread(name: str, spread: dict[str, float], form: str) -> list[str]:
+    return [name, *(form.format(spread[key]) for key in ("min", "median", "max"))]
+
+
+def _columns(rows: Sequence[Sequence[str]]) -> list[str]:
+    """The first column stands to the left, the others, all numbers, to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  " + "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip()
+        for row in rows
+    ]

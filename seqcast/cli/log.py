@@ -1,0 +1,191 @@
+"""`seqcast log`: lists, verifies and dumps the log of a node, also while the node is running."""
+
+from __future__ import annotations
+
+import json
+import sys
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import click
+
+from rewinder import inspection
+from rewinder.storage import FileStorage
+from seqcast.cli.common import Failed, columns, configuration_option, examples, json_option, load
+from seqcast.config import shown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from seqcast.config import Configuration
+
+SEGMENTS = "*.seg"
+
+
+def _log_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the argument DIR and what stands in for it; they arrive as arguments of `_directory`."""
+    for option in (
+        json_option,
+        configuration_option,
+        click.option(
+            "--node", metavar="NAME", help="Node whose log it is [default: the first that has one]."
+        ),
+        click.argument("directory", required=False, metavar="[DIR]", type=click.Path(path_type=Path)),
+    ):
+        function = option(function)
+    return function
+
+
+@click.group(epilog=examples("seqcast log ls", "seqcast log verify run/log/REW1/DEMO"))
+def command() -> None:
+    """List, verify and dump the log of a node.
+
+    DIR is the directory with the segment files, or that of a node. Without it the log is found through the
+    configuration: rewinders are looked at first. All of this reads only, and works while the node is running.
+    """
+
+
+@command.command(epilog=examples("seqcast log ls", "seqcast log ls --node SEQ1 --json"))
+@_log_options
+@click.option("--epochs", is_flag=True, help="Read all segments through, and say where epochs begin.")
+def ls(directory: Path | None, node: str | None, config: Path | None, as_json: bool, epochs: bool) -> None:
+    """List the segments of a log."""
+    path = _directory(directory, node, config)
+    with closing(FileStorage(path, writable=False)) as storage:
+        summaries = inspection.list_segments(storage, epochs=epochs)
+    if as_json:
+        click.echo(json.dumps({"directory": str(path), "segments": [attrs.asdict(row) for row in summaries]}))
+        return
+    rows: list[tuple[object, ...]] = [("first", "last", "records", "bytes", "from", "to", "note")]
+    for summary in summaries:
+        notes = [] if summary.sealed else ["being written"]
+        notes += [f"epoch {epoch} begins at {number}" for epoch, number in summary.epochs or ()]
+        notes += [summary.problem] if summary.problem else []
+        times = (_time(summary.first_time_ns), _time(summary.last_time_ns))
+        numbers = (summary.first, summary.last, summary.records, summary.bytes)
+        rows.append((*numbers, *times, "; ".join(notes)))
+    click.echo(f"{shown(path)}: segments: {len(summaries)}")
+    click.echo(columns(rows))
+
+
+@command.command(epilog=examples("seqcast log verify", "seqcast log verify run/log/SEQ1 --json"))
+@_log_options
+def verify(directory: Path | None, node: str | None, config: Path | None, as_json: bool) -> None:
+    """Check every record of a log; exit status 1 when something is wrong."""
+    path = _directory(directory, node, config)
+    with closing(FileStorage(path, writable=False)) as storage:
+        found = _verify(storage, quiet=as_json)
+    if as_json:
+        values = attrs.asdict(found)
+        values["session"] = found.session.decode("ascii", "replace").strip()
+        click.echo(json.dumps({"directory": str(path), **values}))
+    else:
+        for problem in found.problems:
+            click.echo(str(problem))
+        verdict = f"problems: {len(found.problems)}" if found.problems else "no problems"
+        ended = f", session ended at {found.ended}" if found.ended else ""
+        click.echo(
+            f"{shown(path)}: {verdict}; records: {found.records}, {found.first} to {found.last}{ended}; "
+            f"bytes: {found.bytes}; segments: {found.segments}"
+        )
+    if found.problems:
+        raise SystemExit(1)
+
+
+@command.command(
+    epilog=examples("seqcast log dump --first 1000 --count 10", "seqcast log dump --json | jq .payload")
+)
+@_log_options
+@click.option("--first", type=click.IntRange(min=1), help="Number of the first record [default: the first].")
+@click.option("--count", type=click.IntRange(min=0), help="How many records [default: all].")
+def dump(
+    *,
+    directory: Path | None,
+    node: str | None,
+    config: Path | None,
+    as_json: bool,
+    first: int | None,
+    count: int | None,
+) -> None:
+    """Write out records, one a line: number, time, kind, sender, sender sequence, payload.
+
+    A payload is shown as text in quotes where it is printable ASCII, else in hexadecimal; with --json always in
+    hexadecimal.
+    """
+    path = _directory(directory, node, config)
+    with closing(FileStorage(path, writable=False)) as storage:
+        for record in inspection.dump(storage, first, count):
+            click.echo(json.dumps(record) if as_json else _line(record))
+
+
+def _verify(storage: FileStorage, *, quiet: bool) -> inspection.Verification:
+    """Verify, with a progress bar where there is a terminal to show it on."""
+    if quiet or not sys.stderr.isatty():
+        return inspection.verify(storage)
+    with click.progressbar(length=1, label="verifying", file=sys.stderr) as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.length = total
+            bar.update(max(done - bar.pos, 0))
+
+        return inspection.verify(storage, progress)
+
+
+def _directory(directory: Path | None, node: str | None, config: Path | None) -> Path:
+    """Return the directory with the segment files. Raises `Failed` when there is none."""
+    if directory is not None:
+        return _with_segments(directory)
+    configuration = load(config)
+    nodes = [configuration.node(node)] if node else [*configuration.rewinders, *configuration.sequencers]
+    paths = [configuration.node_directory(choice.name) / configuration.session for choice in nodes]
+    for path in paths:
+        if _has_segments(path):
+            return path
+    raise Failed(f"no node has a log yet: looked in {', '.join(map(shown, paths))}{_others(configuration)}")
+
+
+def _others(configuration: Configuration) -> str:
+    """Say which other sessions have logs: the session of the configuration may have been changed."""
+    names = {path.parent.name for path in configuration.log.directory.glob(f"*/*/{SEGMENTS}")}
+    return f"; there are logs of session {', '.join(sorted(names))}" if names else ""
+
+
+def _with_segments(directory: Path) -> Path:
+    """Return the directory itself, or the one session directory in it."""
+    if _has_segments(directory):
+        return directory
+    inside = sorted({path.parent for path in directory.glob(f"*/{SEGMENTS}")})
+    if len(inside) == 1:
+        return inside[0]
+    if inside:
+        raise Failed(
+            f"{shown(directory)} holds several logs: {', '.join(path.name for path in inside)}; name one"
+        )
+    raise Failed(f"{shown(directory)}: there is no log")
+
+
+def _has_segments(directory: Path) -> bool:
+    return any(directory.glob(SEGMENTS))
+
+
+def _line(record: dict[str, Any]) -> str:
+    payload = bytes.fromhex(record["payload"])
+    text = payload.decode("latin-1")
+    content = json.dumps(text) if text.isascii() and text.isprintable() else payload.hex()
+    sender = f"{record['sender']}:{record['sender_sequence']}"
+    return f"{record['number']} {_time(record['time_ns'])} {record['kind']} {sender} {content}"
+
+
+def _time(time_ns: int | None) -> str:
+    """Return UTC nanoseconds in ISO 8601, with all nine digits."""
+    if time_ns is None:
+        return ""
+    seconds, nanoseconds = divmod(time_ns, 1_000_000_000)
+    try:
+        moment = datetime.fromtimestamp(seconds, UTC)
+    except (OverflowError, ValueError):  # a stamp may hold any 64 bits
+        return str(time_ns)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{nanoseconds:09}Z"

@@ -1,0 +1,79 @@
+"""Processes of a benchmark: their reports, their deaths, and that none is left behind."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import pytest
+
+from bench.errors import BenchError
+from bench.processes import Processes
+from seqcast.child import ChildCommand
+
+READY = "from rewinder import notify; notify.ready();"
+
+
+def python(name: str, code: str) -> ChildCommand:
+    return ChildCommand(name=name, role="test", arguments=(sys.executable, "-c", code))
+
+
+def ended(process) -> bool:
+    return process.status is not None
+
+
+def test_reports_are_the_json_objects_among_the_lines() -> None:
+    code = "print('hello'); print('{\"a\": 1}'); print('[1]'); print('{\"b\": 2}', end='\\n\\n')"
+    with Processes() as processes:
+        process = processes.start(python("one", code))
+        processes.wait(lambda: ended(process), 20, "it did not end")
+        assert process.reports == [{"a": 1}, {"b": 2}]
+        assert process.result == {"b": 2}
+        assert process.last_words() == "hello | [1]"
+
+
+def test_a_process_that_dies_is_an_error_with_its_last_words() -> None:
+    with Processes() as processes:
+        process = processes.start(python("one", "raise SystemExit('no disk')"))
+        with pytest.raises(BenchError, match=r"one died \(1\): no disk"):
+            processes.wait(lambda: ended(process), 20, "it did not end")
+        assert process.result is None
+
+
+def test_a_process_that_is_not_ready_in_time_is_an_error() -> None:
+    with Processes() as processes:
+        process = processes.start(python("one", "import signal; signal.pause()"))
+        with pytest.raises(BenchError, match=r"one is not ready within 0\.05 s"):
+            processes.wait(lambda: process.ready, 0.05, "one is not ready")
+
+
+def test_a_command_that_is_not_there_is_an_error() -> None:
+    with Processes() as processes, pytest.raises(BenchError, match="one cannot be started"):
+        processes.start(ChildCommand(name="one", role="test", arguments=("/no/such/program",)))
+
+
+def test_readiness_processor_time_and_an_orderly_stop() -> None:
+    with Processes() as processes:
+        process = processes.start(python("one", READY + "import signal; signal.pause()"))
+        processes.wait_ready(process)
+        assert process.cpu_seconds() > 0
+        processes.stop(process)
+        assert process.status == -15
+        processes.stop(process)  # again: nothing to do
+
+
+def test_none_is_left_behind() -> None:
+    with Processes() as processes:
+        process = processes.start(python("one", READY + "import signal; signal.pause()"))
+        processes.wait_ready(process)
+    assert process.status == -9
+    with pytest.raises(ProcessLookupError):
+        os.kill(process.child.process.pid, 0)
+
+
+def test_look_is_called_while_it_waits() -> None:
+    seen: list[int] = []
+    with Processes() as processes:
+        process = processes.start(python("one", "print('{\"progress\": 5}')"))
+        processes.wait(lambda: ended(process), 20, "-", lambda: seen.append(len(process.reports)))
+    assert seen[-1] == 1
