@@ -6,6 +6,7 @@ is gone afterwards. The sequencer is the only voter, so a record is committed wh
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import tempfile
@@ -36,7 +37,7 @@ SLOWEST_RATE = 5_000
 CATCH_UP_SECONDS = 30.0
 """How long the rewinder may take to hold all that is committed."""
 
-_DURABILITY_LINE = 'durability = "group"'
+_DURABILITY_LINE = re.compile(r'^durability = "[a-z]+"$', re.MULTILINE)
 
 
 @frozen
@@ -155,9 +156,10 @@ def make_configuration(directory: Path, durability: Durability) -> Configuration
         raise BenchError(f"seqcast init failed: {made.stderr.strip()}")
     path = directory / FILE_NAME
     text = path.read_text(encoding="ascii")
-    if text.count(_DURABILITY_LINE) != 1:
-        raise BenchError(f"{path} does not say {_DURABILITY_LINE}")
-    path.write_text(text.replace(_DURABILITY_LINE, f'durability = "{durability.value}"'), encoding="ascii")
+    text, changed = _DURABILITY_LINE.subn(f'durability = "{durability.value}"', text)
+    if changed != 1:
+        raise BenchError(f"{path} does not say once what its durability is")
+    path.write_text(text, encoding="ascii")
     return read_configuration(path)
 
 

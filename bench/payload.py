@@ -38,7 +38,7 @@ TABLE_MESSAGES = 4096
 
 FILLER = b"."
 
-VECTOR_MESSAGES = 32
+VECTOR_MESSAGES = 128
 """Batches below this are checked faster without NumPy, whose calls have a price of their own."""
 
 _HEAD = struct.Struct(">QQ")

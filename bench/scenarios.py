@@ -49,7 +49,7 @@ class Settings:
     rates: tuple[int, ...] = (1_000, 20_000)
     seconds: float = 5.0
     latency_messages: int | None = None
-    durability: Durability = Durability.GROUP
+    durability: Durability = Durability.MEMORY
 
     @classmethod
     def quick(cls) -> Settings:

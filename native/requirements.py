@@ -10,7 +10,7 @@ import sys
 import sysconfig
 
 
-def missing_packages():
+def missing_packages() -> list:  # type: ignore[type-arg]
     """Names of the Debian packages that are missing for this interpreter."""
     packages = []
     if not any(shutil.which(name) for name in ("cc", "gcc")):
@@ -24,7 +24,7 @@ def missing_packages():
     return packages
 
 
-def main():
+def main() -> None:
     """Check, and say what to do."""
     if sys.version_info < (3, 11):
         sys.exit("seqcast needs Python 3.11 or later; this is %d.%d" % sys.version_info[:2])

@@ -134,12 +134,12 @@ class SegmentKernel:
         """Check and take up records behind the end, until `limit` are held in all."""
         return Stop(lib.sc_segment_scan(self.cdata, ffi.NULL if senders is None else senders.cdata, limit))
 
-    def search(self, offset: int) -> tuple[int, int] | None:
-        """(offset, number) of a whole record from `offset` on whose number is above the next one.
+    def search(self, limit: int) -> tuple[int, int] | None:
+        """(offset, number) of a whole record between the end and `limit` whose number is above the next one.
 
         Raises SearchUnsureError.
         """
-        found = lib.sc_segment_search(self.cdata, offset, self._number)
+        found = lib.sc_segment_search(self.cdata, self.cdata.end, limit, self._number)
         if found == lib.SC_SEARCH_UNSURE:
             raise SearchUnsureError
         return (found, self._number[0]) if found != lib.SC_SEARCH_NOTHING else None
@@ -152,9 +152,9 @@ class SegmentKernel:
         self.cdata.count = number - self.cdata.first
         self.cdata.end = offset
 
-    def clear(self) -> int:
-        """Zero what is behind the end; returns how many bytes lay there, up to the last that was not zero."""
-        return lib.sc_segment_clear(self.cdata)  # type: ignore[no-any-return]
+    def clear(self, limit: int) -> int:
+        """Zero what is between the end and `limit`; returns how many bytes lay there, to the last not zero."""
+        return lib.sc_segment_clear(self.cdata, limit)  # type: ignore[no-any-return]
 
     def index_bytes(self) -> bytes:
         """The index in big-endian order, one 4-byte offset for every `STRIDE` records."""

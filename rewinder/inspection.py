@@ -243,7 +243,7 @@ class _Check:
         number, offset = segment.last + 1, segment.end
         unsure = False
         try:
-            found = segment.kernel.search(offset)
+            found = segment.search()
         except SearchUnsureError:
             found, unsure = None, True
         if found is not None and (following is None or found[1] < following):

@@ -379,7 +379,7 @@ class MessageLog(LogReader):
         stop = self._state.read(tail, last + 1 - tail.first)
         if stop is not Stop.NONE:
             raise tail.corrupt(STOP_REASONS[stop])
-        tail.kernel.clear()
+        tail.clear()
         tail.verified = True
         segments.reopen(tail)
         self.tail = tail

@@ -95,7 +95,7 @@ class Marks:
 
     def take_over(self) -> None:
         """The log is in order under the present boot of the machine: remember that."""
-        if self._blob is not None and self.boot_id != self._storage.boot_id:
+        if self._storage.writable and self._blob is not None and self.boot_id != self._storage.boot_id:
             self.boot_id = self._storage.boot_id
             head = self._head()
             self._blob.view[: len(head)] = head

@@ -50,6 +50,7 @@ class NodeSettings:
     host: str
     authority: Authority
     control_path: Path
+    fingerprint: str = ""  # of the configuration that the nodes share
     idle: Idle = Idle.BLOCK
 
 
@@ -115,13 +116,11 @@ class Node:
 
     def finish(self, now_ns: int) -> int:
         """The end of a turn; returns work done."""
-        # An answer sent on the control socket can consume the edge that its descriptor signals with.
-        work = self.control.turn()
         if now_ns >= self._counters_due_ns:
             self._counters_due_ns = now_ns + COUNTERS_NS
             self.control.publish(self.status())
             notify.watchdog()
-        return work
+        return 0
 
     def status(self) -> dict[str, Any]:
         """What this node is doing, as plain values."""
@@ -129,6 +128,7 @@ class Node:
         return {
             "name": self.settings.name,
             "role": self.role,
+            "fingerprint": self.settings.fingerprint,
             "session": self.settings.session.decode("ascii").strip(),
             "first": log.first,
             "last": log.last,
@@ -141,6 +141,7 @@ class Node:
             "ports": self.ports(),
             "uptime_seconds": (time.monotonic_ns() - self.started_ns) / 1e9,
             "turns": self.pump.turns,
+            "access_problem": self.settings.authority.problem,
             "counters": dict(self.counters),
         }
 

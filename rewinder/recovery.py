@@ -125,7 +125,7 @@ class Opening:
         if not marks.lost_machine:
             self._refuse_damage(tail, stop)
         offset = tail.end
-        bytes_cut = tail.kernel.clear()
+        bytes_cut = tail.clear()
         if bytes_cut:
             self._storage.sync(tail.blob)
             if stop is Stop.EMPTY:
@@ -161,7 +161,7 @@ class Opening:
         if stop is Stop.TIME:
             raise tail.corrupt(reason)
         try:
-            behind = tail.kernel.search(tail.end)
+            behind = tail.search()
         except SearchUnsureError:
             raise tail.corrupt(f"{reason}; what lies behind it may be records, or may not") from None
         if behind is not None:

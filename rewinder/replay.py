@@ -82,6 +82,7 @@ class LogServer:
         allowed = self.authority.check(request.user, request.password, self.role)
         if not isinstance(allowed, AccessGranted):
             return Denied(b"A", allowed.reason)
+        client.user = allowed.user
         session = request.session.strip(b" \0")
         if session and session != self.log.session.strip(b" \0"):
             return Denied(b"S", f"session {session!r} is not served here")

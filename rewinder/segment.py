@@ -182,6 +182,17 @@ class Segment:
             raise self.corrupt(STOP_REASONS[stop])
         self.verified = True
 
+    def search(self) -> tuple[int, int] | None:
+        """(offset, number) of a whole record behind the end, where record `last` + 1 is bad or missing.
+
+        Its number is above that one. None when there is nothing; raises SearchUnsureError.
+        """
+        return self.kernel.search(self.blob.data_end(self.end))
+
+    def clear(self) -> int:
+        """Zero what is written behind the end; returns how many bytes that were."""
+        return self.kernel.clear(self.blob.data_end(self.end))
+
     def corrupt(self, reason: str) -> CorruptRecord:
         """The error about the record that should be at `end`."""
         return CorruptRecord(self.file, self.end, self.last + 1, reason)

@@ -13,9 +13,10 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
+from rewinder._native import HEADER_BYTES
 from rewinder.checkpoint import CHECKPOINT_SUFFIX
 from rewinder.errors import BadHeader, MissingSegment, StorageFull
-from rewinder.segment import HEADER_BYTES, INDEX_SUFFIX, Header, Segment, segment_name
+from rewinder.segment import INDEX_SUFFIX, Header, Segment, segment_name
 
 if TYPE_CHECKING:
     from rewinder.storage import Storage

@@ -57,7 +57,7 @@ class Application(Protocol):
     """What a port is for."""
 
     def login(self, client: Client, request: LoginRequest, now_ns: int) -> Granted | Denied:
-        """Decide on a login; `client.user` is set already."""
+        """Decide on a login, and set `client.user` to the name it is known by."""
 
     def started(self, client: Client, now_ns: int) -> None:
         """The login was accepted; output may be queued."""
@@ -307,7 +307,6 @@ class Service:
         return accepted
 
     def _login(self, client: Client, request: LoginRequest, now_ns: int) -> None:
-        client.user = request.user
         answer = self.application.login(client, request, now_ns)
         if isinstance(answer, Denied):
             self.counters.add(f"{self.name}.login_rejected")

@@ -52,6 +52,12 @@ class Blob(Protocol):
     def fileno(self) -> int:
         """A descriptor for sendfile; OSError where the storage has none."""
 
+    def data_end(self, offset: int) -> int:
+        """An offset, at least `offset`, from which on nothing was ever written: there is nothing but zeros.
+
+        Saves looking at all that was reserved and never used.
+        """
+
 
 class Storage(Protocol):
     """Where a log keeps its files."""
@@ -123,6 +129,15 @@ class FileBlob:
     def fileno(self) -> int:
         """The descriptor of the file."""
         return self._descriptor
+
+    def data_end(self, offset: int) -> int:
+        """An offset, at least `offset`, from which on nothing was ever written."""
+        end = offset
+        with contextlib.suppress(OSError):  # ENXIO: there is no more
+            while end < len(self.view):
+                end = os.lseek(self._descriptor, end, os.SEEK_DATA)
+                end = os.lseek(self._descriptor, end, os.SEEK_HOLE)
+        return end
 
 
 class FileStorage:

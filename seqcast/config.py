@@ -12,11 +12,12 @@ import os
 import re
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from attrs import AttrsInstance, fields
 
 from seqcast.config_table import Table
 from seqcast.settings import (
-    DATAGRAM_BYTES_ETHERNET,
     NODE_CHARACTERS,
     SESSION_CHARACTERS,
     Access,
@@ -177,16 +178,24 @@ def parse_configuration(text: str, path: Path) -> Configuration:
     return configuration
 
 
+def _default(settings: type[AttrsInstance], key: str) -> Any:
+    """Return the default of a setting, which stands with the setting and nowhere else."""
+    return getattr(fields(settings), key).default
+
+
 def _multicast(table: Table) -> Multicast:
     settings = Multicast(
         group=table.optional_group("group") or table.missing("group"),
         port=table.port("port"),
         group_b=table.optional_group("group_b"),
         port_b=table.optional_port("port_b"),
-        interface=table.optional_text("interface") or "127.0.0.1",
-        ttl=table.integer("ttl", 0, 255, 1),
+        interface=table.optional_text("interface") or _default(Multicast, "interface"),
+        ttl=table.integer("ttl", 0, 255, _default(Multicast, "ttl")),
         datagram_bytes=table.integer(
-            "datagram_bytes", DATAGRAM_BYTES_LEAST, DATAGRAM_BYTES_MOST, DATAGRAM_BYTES_ETHERNET
+            "datagram_bytes",
+            DATAGRAM_BYTES_LEAST,
+            DATAGRAM_BYTES_MOST,
+            _default(Multicast, "datagram_bytes"),
         ),
     )
     table.finish()
@@ -206,8 +215,8 @@ def _multicast(table: Table) -> Multicast:
 def _log(table: Table) -> Log:
     settings = Log(
         directory=table.optional_file("directory") or table.path.absolute().parent / "log",
-        segment_mib=table.integer("segment_mib", 1, SEGMENT_MIB_MOST, 64),
-        durability=table.choice("durability", Durability, Durability.GROUP),
+        segment_mib=table.integer("segment_mib", 1, SEGMENT_MIB_MOST, _default(Log, "segment_mib")),
+        durability=table.choice("durability", Durability, _default(Log, "durability")),
     )
     table.finish()
     return settings
@@ -215,7 +224,7 @@ def _log(table: Table) -> Log:
 
 def _access(table: Table) -> Access:
     settings = Access(
-        open=table.boolean("open", default=False),
+        open=table.boolean("open", default=_default(Access, "open")),
         users=table.optional_file("users"),
         node_secret=table.optional_file("node_secret"),
     )
@@ -227,8 +236,10 @@ def _access(table: Table) -> Access:
 
 def _timing(table: Table) -> Timing:
     settings = Timing(
-        heartbeat_ms=table.integer("heartbeat_ms", HEARTBEAT_MS_LEAST, HEARTBEAT_MS_MOST, 1000),
-        suspect_ms=table.integer("suspect_ms", 1, SUSPECT_MS_MOST, 3000),
+        heartbeat_ms=table.integer(
+            "heartbeat_ms", HEARTBEAT_MS_LEAST, HEARTBEAT_MS_MOST, _default(Timing, "heartbeat_ms")
+        ),
+        suspect_ms=table.integer("suspect_ms", 1, SUSPECT_MS_MOST, _default(Timing, "suspect_ms")),
     )
     table.finish()
     if settings.suspect_ms < SUSPECT_HEARTBEATS * settings.heartbeat_ms:
@@ -240,8 +251,15 @@ def _timing(table: Table) -> Timing:
 
 def _receiver(table: Table) -> ReceiverSettings:
     settings = ReceiverSettings(
-        reorder_delay_ms=table.integer("reorder_delay_ms", 0, REORDER_DELAY_MS_MOST, 1),
-        held_datagrams=table.integer("held_datagrams", HELD_DATAGRAMS_LEAST, HELD_DATAGRAMS_MOST, 4096),
+        reorder_delay_ms=table.integer(
+            "reorder_delay_ms", 0, REORDER_DELAY_MS_MOST, _default(ReceiverSettings, "reorder_delay_ms")
+        ),
+        held_datagrams=table.integer(
+            "held_datagrams",
+            HELD_DATAGRAMS_LEAST,
+            HELD_DATAGRAMS_MOST,
+            _default(ReceiverSettings, "held_datagrams"),
+        ),
     )
     table.finish()
     return settings

@@ -36,6 +36,7 @@ def _common(configuration: Configuration, node: Node, *, spin: bool) -> dict[str
         "host": node.host,
         "authority": _authority(configuration),
         "control_path": configuration.control_path(node.name),
+        "fingerprint": configuration.fingerprint(),
         "idle": Idle.SPIN if spin else Idle.BLOCK,
     }
 

@@ -44,6 +44,8 @@ LIVE = None
 BATCH_MESSAGES = 4096
 """Most messages in one batch."""
 
+NEVER_NS = 1 << 62
+
 REPLY_LINE = 3
 """Where replies to re-requests are counted, beside the lines."""
 
@@ -89,6 +91,8 @@ class Receiver:
 
     def __attrs_post_init__(self) -> None:
         repair = self.repair if self.request_servers else evolve(self.repair, small_gap=0)
+        if not self.rewinders:
+            repair = evolve(repair, silence_ns=NEVER_NS)
         self.reception = Reception(
             mold=moldudp.Receiver(
                 session=self.session,
@@ -237,10 +241,11 @@ class Receiver:
                     self._epoll.modify(fileno, select.EPOLLIN)
                 if events & ~select.EPOLLOUT:
                     self.reception.rewind_readable(now_ns)
-            elif self.injected is not None and found[1] != REPLY_LINE:
-                self.injected.receive_from(fileno, now_ns, found[1])
+            elif found[1] == REPLY_LINE:
+                self.reception.mold.receive_from(fileno, now_ns, REPLY_LINE)
             else:
-                self.reception.mold.receive_from(fileno, now_ns, found[1])
+                (self.injected or self.reception.mold).receive_from(fileno, now_ns, found[1])
+                self.reception.line_heard(now_ns)
         return len(ready)
 
     def _ask(self, requests: list[bytes]) -> None:

@@ -31,13 +31,15 @@ class Repair:
     """When and how missing messages are asked for.
 
     `small_gap` is the largest number of missing messages that re-requests are used for; 0 where no request
-    server is configured. `patience_ns` is how long re-requests may go without progress before a rewinder is
+    server is configured. `silence_ns` is how long the lines may be silent before a rewinder is asked what there is
+    to know: a sequencer heartbeats every second, and one that is gone ends nothing. `patience_ns` is how long re-requests may go without progress before a rewinder is
     asked over SoupBinTCP. `retry_ns` is the pause after a rewinder failed; it doubles up to `retry_limit_ns`.
     """
 
     small_gap: int = 2000
     reorder_delay_ns: int = 1_000_000
     patience_ns: int = 60_000_000
+    silence_ns: int = 3_000_000_000
     retry_ns: int = 20_000_000
     retry_limit_ns: int = 1_000_000_000
     jitter: float = 0.5
@@ -67,6 +69,7 @@ class Reception:
     answered: bool = field(default=False, init=False)  # by any rewinder
     requests_unsent: int = field(default=0, init=False)
     _incoming: Iterator[Messages] | None = field(default=None, init=False)
+    _heard_ns: int | None = field(default=None, init=False)
     _turn: int = field(default=0, init=False)
     _failures: int = field(default=0, init=False)
     _not_before_ns: int = field(default=0, init=False)
@@ -108,8 +111,14 @@ class Reception:
         if self.rewind is not None and self._incoming is None:
             self._incoming = self.rewind.records(now_ns)
 
+    def line_heard(self, now_ns: int) -> None:
+        """Something came on a line."""
+        self._heard_ns = now_ns
+
     def due(self, now_ns: int) -> list[bytes]:
         """Do what is due; returns re-request packets to send to a request server."""
+        if self._heard_ns is None:
+            self._heard_ns = now_ns  # silence begins with the first look
         self._look_after_rewind(now_ns)
         if self.rewind is not None:
             deadline = self.rewind.deadline_ns()
@@ -117,6 +126,7 @@ class Reception:
                 self.rewind.handle_timer(now_ns)
                 self._look_after_rewind(now_ns)
             return []
+        self.eager = self.eager or self._silent(now_ns)
         missing = self._missing(now_ns)
         if missing == 0 and not self.eager:
             return []
@@ -132,8 +142,9 @@ class Reception:
             return self.rewind.deadline_ns()
         if self.eager:
             return self._not_before_ns
+        silent_ns = None if self._heard_ns is None else self._heard_ns + self.repair.silence_ns
         if self._hole is None:
-            return None
+            return silent_ns
         deadlines = [max(self._not_before_ns, self._reordered_ns)]
         if self.repair.small_gap:
             deadlines = [max(self._not_before_ns, self._stuck_since_ns + self.repair.patience_ns)]
@@ -171,6 +182,10 @@ class Reception:
             self._stuck_at = self.mold.next_number
             self._stuck_since_ns = now_ns
         return sum(gap.count for gap in gaps)
+
+    def _silent(self, now_ns: int) -> bool:
+        """Whether the lines have been silent for so long that they cannot be relied on."""
+        return self._heard_ns is None or now_ns - self._heard_ns >= self.repair.silence_ns
 
     def _stuck(self, now_ns: int) -> bool:
         return now_ns - self._stuck_since_ns >= self.repair.patience_ns
@@ -222,7 +237,12 @@ class Reception:
             raise LoginRefused(f"{rewind.failure}: wrong user or password")
         if rewind.failure is not None:
             self._failed(rewind.failure, now_ns)
-        elif rewind.accepted is not None and self.mold.heard and not self.mold.gaps():
+        elif (
+            rewind.accepted is not None
+            and self.mold.heard
+            and not self._silent(now_ns)
+            and not self.mold.gaps()
+        ):
             self._missing(now_ns)
             self.trouble = None
             self.close()

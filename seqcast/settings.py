@@ -90,7 +90,7 @@ class Log:
 
     directory: Path
     segment_mib: int = 64
-    durability: Durability = Durability.GROUP
+    durability: Durability = Durability.MEMORY
 
     @property
     def segment_bytes(self) -> int:

@@ -55,7 +55,7 @@ class Submission:
         sequence, number = _ANSWER.unpack(payload)
         if not self.answered:
             self._first_answer(sequence)
-        if number and sequence > self.committed_sequence:
+        if number and sequence >= self.committed_sequence:
             self.committed_sequence, self.committed_number = sequence, number
             self.outbox.acknowledge(sequence)
 

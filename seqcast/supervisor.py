@@ -57,6 +57,9 @@ SLOW_NS = 10_000_000_000
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 """Signals that stop the children in an orderly way."""
 
+REPEAT_NS = 500_000_000
+"""Signals closer together than this are one: wrappers such as timeout(1) send theirs twice."""
+
 CONFIGURATION_STATUS = 2
 """Exit status of a child whose configuration is wrong: nothing gets better by another try."""
 
@@ -99,6 +102,8 @@ class Place:
 @define(eq=False)
 class Supervisor:
     """Runs `commands` until `stop` or a signal to stop. `events` is told what happens.
+
+    A second signal kills what has not stopped yet.
 
     What the children log goes to the descriptor `log_to`. `run` returns the exit status: 0 when it was told
     to stop or every child finished, 2 when the configuration of a child is wrong, 1 when one was given up.
@@ -327,11 +332,19 @@ class Supervisor:
         ours, kernels = socket.socketpair()
         for end in (ours, kernels):
             end.setblocking(False)
-        # one that is ignored stays ignored: that is what nohup is for
-        numbers = [number for number in STOP_SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+        # A hangup that is ignored stays ignored: that is what nohup is for. SIGINT is ignored in whatever a script
+        # starts with `&`, which does not mean that nobody may stop it.
+        hangs_on = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+        numbers = [number for number in STOP_SIGNALS if number != signal.SIGHUP or not hangs_on]
+
+        last_ns: int | None = None
 
         def note(number: int, _frame: FrameType | None) -> None:
-            self.stop(_signal_name(number))
+            nonlocal last_ns
+            now_ns, before_ns = time.monotonic_ns(), last_ns
+            last_ns = now_ns
+            if before_ns is None or now_ns - before_ns >= REPEAT_NS:
+                self.stop(_signal_name(number))
 
         before = [signal.signal(number, note) for number in numbers]
         wakeup_before = signal.set_wakeup_fd(kernels.fileno(), warn_on_full_buffer=False)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
+import json
 import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,14 +43,14 @@ _TEMPLATE = """\
 
 # The session: the name of the stream on the wire. 1 to 10 ASCII letters or digits.
 # A log belongs to one session; take a new name for a new stream.
-session = "{session}"
+session = {session}
 
 [multicast]
 # Line A. Choose the group from 239.0.0.0/8.
-group = "{group}"
+group = {group}
 port = {port}
 # Line B carries the same packets over another group or port, so that one loss loses nothing.
-# group_b = "{group_b}"
+# group_b = {group_b}
 # port_b = {port}
 # Address of the network interface that is used. Loopback keeps the stream on this machine.
 interface = "127.0.0.1"
@@ -65,7 +66,7 @@ directory = "log"
 segment_mib = 64
 # When a node holds a record: "memory" survives a killed process, "group" a machine that loses power (one
 # fdatasync for many batches), "always" the same with one fdatasync for each batch.
-durability = "group"
+durability = "memory"
 
 [access]
 # true lets in anybody, with the roles publish and replay. For development on one machine.
@@ -111,12 +112,14 @@ request_port = {request_port}
 
 
 def render(*, session: str, group: str, base_port: int) -> str:
-    """Return the text of a configuration with one sequencer and one rewinder on ports from `base_port` on."""
-    address = ipaddress.IPv4Address(group)
+    """Return the text of a configuration with one sequencer and one rewinder on ports from `base_port` on.
+
+    The values go into it as they are: `parse_configuration` says what is wrong with them.
+    """
     return _TEMPLATE.format(
-        session=session,
-        group=group,
-        group_b=address + 1 if int(address) & 0xFF < 0xFF else address - 1,
+        session=json.dumps(session),
+        group=json.dumps(group),
+        group_b=json.dumps(_next_group(group)),
         port=base_port,
         sequencer_node_port=base_port + 1,
         submit_port=base_port + 2,
@@ -124,6 +127,15 @@ def render(*, session: str, group: str, base_port: int) -> str:
         replay_port=base_port + 4,
         request_port=base_port + 5,
     )
+
+
+def _next_group(group: str) -> str:
+    """Return a group beside `group`, as an example for line B."""
+    try:
+        address = ipaddress.IPv4Address(group)
+    except ValueError:
+        return group
+    return str(address + 1 if int(address) & 0xFF < 0xFF else address - 1)
 
 
 def choose_session(random: Random, date: str) -> str:

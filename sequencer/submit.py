@@ -16,6 +16,7 @@ from attrs import define, field
 from rewinder.access import Granted as AccessGranted
 from rewinder.access import Role
 from rewinder.errors import StorageFull
+from rewinder.record import SENDER_BYTES
 from rewinder.service import Denied, Granted
 
 if TYPE_CHECKING:
@@ -70,18 +71,17 @@ class SubmitPort:
         allowed = self.authority.check(request.user, request.password, Role.PUBLISH)
         if not isinstance(allowed, AccessGranted):
             return Denied(b"A", allowed.reason)
-        if not 1 <= len(request.user) <= 6 or not request.user.isascii():
-            return Denied(b"A", f"user name {request.user!r} is not one to six ASCII characters")
+        client.user = allowed.user
         session = request.session.strip(b" \0")
         if session and session != self.log.session.strip(b" \0"):
             return Denied(b"S", f"session {session!r} is not the present one")
         if self.refuse is not None:
             return Denied(b"S", self.refuse)
-        name = request.user.upper().encode("ascii").ljust(6)
+        name = allowed.user.encode("ascii").ljust(SENDER_BYTES)
         earlier = self._clients.get(name)
         if earlier is not None:
             self.counters.add("submit.replaced")
-            earlier.close(f"user {request.user} has logged in from elsewhere", now_ns)
+            earlier.close(f"user {client.user} has logged in from elsewhere", now_ns)
         client.state = Submission(name, self.log.senders.slot(name))
         self._clients[name] = client
         if client.state.slot >= 0:

@@ -117,7 +117,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     check_follower(&s, rows, count, senders);
 
     uint64_t number;
-    int64_t found = sc_segment_search(&s, s.end, &number);
+    int64_t found = sc_segment_search(&s, s.end, UINT64_MAX, &number);
     if (found > 0) {
         REQUIRE((uint64_t)found >= s.end && number > s.first + s.count);
         uint32_t length = (uint32_t)(base[found] << 8 | base[found + 1]) - 1;
@@ -126,7 +126,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (count > 0) {
         begin(&s, base, index);
         scan_to(&s, data[3] % count);
-        sc_segment_clear(&s);
+        sc_segment_clear(&s, UINT64_MAX);
         uint64_t end = s.end;
         begin(&s, base, index);
         REQUIRE(scan_all(&s, NULL) == SC_STOP_EMPTY && s.end == end);

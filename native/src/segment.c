@@ -1,12 +1,17 @@
+#define _DEFAULT_SOURCE
 #include "segment.h"
+
+#include <sys/mman.h>
 
 #include "bytes.h"
 #include "crc32c.h"
 #include "senders.h"
 
 enum {
-    FRAME_TYPE = 'S', /* SoupBinTCP 4.00 section 2.2.4, sequenced data packet */
-    CLEAR_BYTES = 4096,
+    FRAME_TYPE = 'S', /* SoupBinTCP: sequenced data packet */
+    PAGE_BYTES = 4096,
+    /* Pages asked for at once: some tenths of a millisecond, so that no turn waits long for them. */
+    READY_BYTES = 256 * 1024,
     /* Bytes under CRC for each byte searched. Real damage needs less than one: a record's stamp has to look
      * right before its CRC is computed, and stamps in random bytes are one in many millions. */
     SEARCH_WORK = 16,
@@ -39,6 +44,21 @@ static int has_room(const sc_segment *s, uint32_t length)
            s->count / SC_SEGMENT_STRIDE < s->index_capacity;
 }
 
+/* Asks for the pages that an append to `upto`, and those after it, will write. */
+static void make_ready(sc_segment *s, uint64_t upto)
+{
+    if (upto <= s->ready)
+        return;
+    uint64_t from = (s->ready > s->end ? s->ready : s->end) / PAGE_BYTES * PAGE_BYTES;
+    uint64_t to = (upto + READY_BYTES) / PAGE_BYTES * PAGE_BYTES;
+    s->ready = to;
+#ifdef MADV_POPULATE_WRITE
+    madvise(s->base + from, (to < s->capacity ? to : s->capacity) - from, MADV_POPULATE_WRITE);
+#else
+    (void)from;
+#endif
+}
+
 /* Frames the record that lies behind `end` already. The length goes last: until it is there, the frame is
  * not. */
 static void frame(uint8_t *out, uint32_t length)
@@ -56,6 +76,7 @@ int sc_segment_append(sc_segment *s, const uint8_t *payload, uint32_t payload_le
     uint32_t length = payload_length + SC_STAMP_BYTES;
     if (!has_room(s, length))
         return SC_SEGMENT_FULL;
+    make_ready(s, s->end + SC_FRAME_BYTES + length);
     uint8_t *out = s->base + s->end;
     if (payload_length > 0)
         memcpy(out + SC_FRAME_BYTES, payload, payload_length);
@@ -102,6 +123,7 @@ uint32_t sc_segment_append_records(sc_segment *s, sc_senders *senders, const uin
             *stop = examine(s, senders, record, length, &stamp);
         if (*stop != SC_STOP_NONE)
             return i;
+        make_ready(s, s->end + SC_FRAME_BYTES + length);
         uint8_t *out = s->base + s->end;
         memcpy(out + SC_FRAME_BYTES, record, length);
         frame(out, length);
@@ -211,16 +233,18 @@ static int looks_right(const uint8_t *record, uint32_t length, uint64_t last_tim
     return 1;
 }
 
-int64_t sc_segment_search(const sc_segment *s, uint64_t offset, uint64_t *number)
+int64_t sc_segment_search(const sc_segment *s, uint64_t offset, uint64_t limit, uint64_t *number)
 {
     uint64_t bad = s->first + s->count;
     if (offset < s->end)
         offset = s->end;
-    if (s->capacity < SMALLEST_FRAME || offset > s->capacity - SMALLEST_FRAME)
+    if (limit > s->capacity)
+        limit = s->capacity;
+    if (limit < SMALLEST_FRAME || offset > limit - SMALLEST_FRAME)
         return SC_SEARCH_NOTHING;
-    uint64_t work = SEARCH_WORK * (s->capacity - offset) + SC_RECORD_LIMIT;
+    uint64_t work = SEARCH_WORK * (limit - offset) + SC_RECORD_LIMIT;
     const uint8_t *p = s->base + offset;
-    const uint8_t *stop = s->base + (s->capacity - SMALLEST_FRAME) + 1;
+    const uint8_t *stop = s->base + (limit - SMALLEST_FRAME) + 1;
     for (; p < stop; p++) {
         p = memchr(p + 2, FRAME_TYPE, (size_t)(stop - p));
         if (p == NULL)
@@ -228,7 +252,7 @@ int64_t sc_segment_search(const sc_segment *s, uint64_t offset, uint64_t *number
         p -= 2;
         uint32_t framed = sc_get_be16(p), length = framed - 1;
         if (framed <= SC_STAMP_BYTES || length > SC_RECORD_LIMIT ||
-            (uint64_t)(s->base + s->capacity - p) - SC_FRAME_BYTES < length)
+            (uint64_t)(s->base + limit - p) - SC_FRAME_BYTES < length)
             continue;
         const uint8_t *record = p + SC_FRAME_BYTES;
         if (!looks_right(record, length, s->last_time))
@@ -255,12 +279,12 @@ static int all_zero(const uint8_t *p, uint64_t length)
     return length == 0 || (p[0] == 0 && !memcmp(p, p + 1, length - 1));
 }
 
-uint64_t sc_segment_clear(sc_segment *s)
+uint64_t sc_segment_clear(sc_segment *s, uint64_t limit)
 {
     uint64_t written = 0;
-    uint64_t top = s->capacity;
+    uint64_t top = limit < s->capacity ? limit : s->capacity;
     while (top > s->end) {
-        uint64_t bottom = (top - 1) / CLEAR_BYTES * CLEAR_BYTES;
+        uint64_t bottom = (top - 1) / PAGE_BYTES * PAGE_BYTES;
         if (bottom < s->end)
             bottom = s->end;
         uint8_t *block = s->base + bottom;

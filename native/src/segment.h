@@ -43,6 +43,7 @@ typedef struct {
     uint64_t last_time;      /* stamp time of the last record of the log; 0 if there is none */
     uint32_t *index;         /* offset of the frame of every SC_SEGMENT_STRIDE-th record */
     uint32_t index_capacity; /* entries there can be */
+    uint64_t ready;          /* pages below this offset were asked for by an append; begins with 0 */
 } sc_segment;
 
 typedef struct sc_senders sc_senders;
@@ -55,14 +56,18 @@ uint64_t sc_segment_locate(const sc_segment *segment, uint64_t number);
 uint32_t sc_segment_rows(const sc_segment *segment, uint64_t number, uint32_t count, uint64_t max_bytes,
                          sc_message *rows);
 int sc_segment_scan(sc_segment *segment, sc_senders *senders, uint64_t limit);
-int64_t sc_segment_search(const sc_segment *segment, uint64_t offset, uint64_t *number);
-uint64_t sc_segment_clear(sc_segment *segment);
+int64_t sc_segment_search(const sc_segment *segment, uint64_t offset, uint64_t limit, uint64_t *number);
+uint64_t sc_segment_clear(sc_segment *segment, uint64_t limit);
 /* [/cdef] */
 
 /* sc_segment_append: stamps a payload and appends it as number first + count. 0, SC_SEGMENT_FULL when there
  * is no room for it (nothing changed), SC_SEGMENT_LONG above SC_PAYLOAD_LIMIT. The caller promises that
  * stamp->time is not below last_time, and keeps the sender table. The length of the frame is written last, so
  * that a process that is killed here leaves a frame that is whole, or none.
+ *
+ * Pages of the file are asked for some way ahead of the appends (MADV_POPULATE_WRITE), because taking them
+ * one by one, as they are touched, costs several times as much; where the system does not know how, they are
+ * touched.
  *
  * sc_segment_append_records: a follower's append: rows are records that are stamped already. Each is checked
  * with the number that it would get, its time against last_time, and a data record's sender is noted (unless
@@ -89,14 +94,15 @@ uint64_t sc_segment_clear(sc_segment *segment);
  *   SC_STOP_FRAME    not a sequenced data packet, or longer than the file
  *   SC_STOP_SENDERS, SC_STOP_SHORT, SC_STOP_LONG, SC_STOP_CRC, SC_STOP_TIME  as above
  *
- * sc_segment_search: is there a whole record behind a bad place? Looks at every offset from `offset` on for a
- * frame whose CRC fits a number above first + count, the number of the record that is bad, and near enough
- * that the records between could lie in the bytes between. Returns the frame's offset and sets *number;
- * SC_SEARCH_NOTHING; or SC_SEARCH_UNSURE when so much looks like a record that the work, which is linear in
- * the size of the segment, was given up. It tells a torn tail (nothing follows) from damage in the middle.
+ * sc_segment_search: is there a whole record behind a bad place? Looks at every offset from `offset` to
+ * `limit` for a frame whose CRC fits a number above first + count, the number of the record that is bad, and
+ * near enough that the records between could lie in the bytes between. Returns the frame's offset and sets
+ * *number; SC_SEARCH_NOTHING; or SC_SEARCH_UNSURE when so much looks like a record that the work, which is
+ * linear in the size of the segment, was given up. It tells a torn tail (nothing follows) from damage in the
+ * middle.
  *
- * sc_segment_clear: zeroes what lies behind `end`, from the back to the front, so that a process that is
- * killed in the middle leaves a shorter log and not a hole. Touches no page that is zero already. Returns how
- * many bytes lay between `end` and the last byte that was not zero. */
+ * sc_segment_clear: zeroes what lies between `end` and `limit`, from the back to the front, so that a process
+ * that is killed in the middle leaves a shorter log and not a hole. Touches no page that is zero already.
+ * Returns how many bytes lay between `end` and the last byte that was not zero. */
 
 #endif

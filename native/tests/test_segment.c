@@ -195,8 +195,8 @@ static void scan_damage(void)
     memcpy(index, f.index, sizeof index);
     CHECK(rescan(&f.s, UINT64_MAX) == SC_STOP_EMPTY && f.s.end == end && f.s.count == RECORDS);
     CHECK(memcmp(index, f.index, sizeof index) == 0);
-    CHECK(sc_segment_search(&f.s, f.s.end, &number) == SC_SEARCH_NOTHING);
-    CHECK(sc_segment_clear(&f.s) == 0);
+    CHECK(sc_segment_search(&f.s, f.s.end, UINT64_MAX, &number) == SC_SEARCH_NOTHING);
+    CHECK(sc_segment_clear(&f.s, UINT64_MAX) == 0);
 
     /* Every byte of the first 40 records: the scan stops at the record, the search finds the one behind it.
      */
@@ -210,7 +210,7 @@ static void scan_damage(void)
                 CHECK(stop == SC_STOP_EMPTY || stop == SC_STOP_FRAME || stop == SC_STOP_CRC ||
                       stop == SC_STOP_SHORT);
                 CHECK(f.s.count == record && f.s.end == offset);
-                CHECK(sc_segment_search(&f.s, f.s.end, &number) == (int64_t)following);
+                CHECK(sc_segment_search(&f.s, f.s.end, UINT64_MAX, &number) == (int64_t)following);
                 CHECK(number == f.s.first + record + 1);
                 f.s.base[at] ^= (uint8_t)(1u << bit);
             }
@@ -220,15 +220,26 @@ static void scan_damage(void)
     /* A whole stretch is gone. */
     memset(f.s.base + 200, 0, 4096);
     rescan(&f.s, UINT64_MAX);
-    int64_t found = sc_segment_search(&f.s, f.s.end, &number);
+    int64_t found = sc_segment_search(&f.s, f.s.end, UINT64_MAX, &number);
     CHECK(found >= 200 + 4096 && number > f.s.first + f.s.count);
+    /* A record that lies across the limit is not seen. */
+    begin(&f, 5, CAPACITY);
+    fill(&f, 2);
+    uint64_t second = sc_segment_locate(&f.s, 6);
+    end = f.s.end;
+    f.s.base[64 + 5] ^= 1;
+    rescan(&f.s, UINT64_MAX);
+    CHECK(sc_segment_search(&f.s, 64, end, &number) == (int64_t)second && number == 6);
+    CHECK(sc_segment_search(&f.s, 64, end - 1, &number) == SC_SEARCH_NOTHING);
+    CHECK(sc_segment_search(&f.s, second + 1, end, &number) == SC_SEARCH_NOTHING);
+    CHECK(sc_segment_clear(&f.s, second) == second - 64 && f.s.base[second + 2] == 'S');
     /* The last record: nothing follows. */
     begin(&f, 5, CAPACITY);
     fill(&f, 3);
     f.s.base[f.s.end - 1] ^= 1;
     CHECK(rescan(&f.s, UINT64_MAX) == SC_STOP_CRC && f.s.count == 2);
-    CHECK(sc_segment_search(&f.s, f.s.end, &number) == SC_SEARCH_NOTHING);
-    CHECK(sc_segment_clear(&f.s) == SC_FRAME_BYTES + length_of(2) + SC_STAMP_BYTES);
+    CHECK(sc_segment_search(&f.s, f.s.end, UINT64_MAX, &number) == SC_SEARCH_NOTHING);
+    CHECK(sc_segment_clear(&f.s, UINT64_MAX) == SC_FRAME_BYTES + length_of(2) + SC_STAMP_BYTES);
     CHECK(rescan(&f.s, UINT64_MAX) == SC_STOP_EMPTY && f.s.count == 2);
     /* A length that points out of the file. */
     sc_put_be16(f.s.base + f.s.end, 65000);
@@ -262,9 +273,9 @@ static void search_gives_up(void)
         memcpy(f.s.base + at, frame, sizeof frame);
     }
     CHECK(sc_segment_scan(&f.s, NULL, UINT64_MAX) != SC_STOP_EMPTY);
-    CHECK(sc_segment_search(&f.s, f.s.end, &number) == SC_SEARCH_UNSURE);
+    CHECK(sc_segment_search(&f.s, f.s.end, UINT64_MAX, &number) == SC_SEARCH_UNSURE);
     begin(&f, 1, 64 + 30); /* too small for any record */
-    CHECK(sc_segment_search(&f.s, f.s.end, &number) == SC_SEARCH_NOTHING);
+    CHECK(sc_segment_search(&f.s, f.s.end, UINT64_MAX, &number) == SC_SEARCH_NOTHING);
     free(f.s.base);
 }
 
@@ -278,11 +289,11 @@ static void cut(void)
     CHECK(f.s.count == 291 && f.s.last_time == 1000 + 290 / 3);
     CHECK(f.s.end == sc_segment_locate(&f.s, 301));
     uint64_t end = f.s.end;
-    CHECK(sc_segment_clear(&f.s) > 0 && sc_segment_clear(&f.s) == 0);
+    CHECK(sc_segment_clear(&f.s, UINT64_MAX) > 0 && sc_segment_clear(&f.s, UINT64_MAX) == 0);
     CHECK(rescan(&f.s, UINT64_MAX) == SC_STOP_EMPTY && f.s.count == 291 && f.s.end == end);
     CHECK(rescan(&f.s, 0) == SC_STOP_NONE);
     CHECK(f.s.count == 0 && f.s.end == SC_SEGMENT_HEADER_BYTES);
-    sc_segment_clear(&f.s);
+    sc_segment_clear(&f.s, UINT64_MAX);
     for (uint64_t i = SC_SEGMENT_HEADER_BYTES; i < CAPACITY; i++)
         CHECK(f.s.base[i] == 0);
     free(f.s.base);

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     epilog=examples(
         "seqcast bench --quick",
         "seqcast bench throughput --messages 5000000 --rounds 3",
-        "seqcast bench latency --durability memory --json",
+        "seqcast bench latency --durability group --json",
     )
 )
 @click.argument(
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 @click.option(
     "--durability",
     type=click.Choice([each.value for each in Durability]),
-    default=Durability.GROUP.value,
+    default=Durability.MEMORY.value,
     show_default=True,
     help="What it means that a node holds a record.",
 )

@@ -30,7 +30,7 @@ TURN_SECONDS = 0.1
 """How long one look at the network lasts at most: signals and time-outs are noticed in between."""
 
 
-class Start(click.ParamType):
+class Start(click.ParamType[int | None]):
     """`begin`, `live` or a stream number."""
 
     name = "begin|live|N"

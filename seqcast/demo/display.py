@@ -151,7 +151,7 @@ def _measurements(outcome: Outcome) -> Table:
     for percent in PERCENTILES:
         table.add_row(f"latency, submit to deliver, p{percent:g}", _time(latency.percentile(percent)))
     table.add_row("latency, submit to deliver, max", _time(latency.max_ns))
-    table.add_row("safe before it is acknowledged", DURABILITIES[outcome.durability])
+    table.add_row("acknowledged once a message is", DURABILITIES[outcome.durability])
     return table
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 NANOSECONDS = 1_000_000_000
 
 MEASURABLE_NS = 10_000_000
-"""A throughput over less time than this says more about the moment of the first wake-up than about the bus."""
+"""A throughput over less time than this says more about a single wake-up than about the bus."""
 
 
 @frozen(kw_only=True)
@@ -65,7 +65,7 @@ class SenderOutcome:
 
 @frozen
 class Throughput:
-    """Messages delivered to the clean receiver, and in how many nanoseconds."""
+    """How many messages got to the clean receiver, in how many nanoseconds from the first submission on."""
 
     messages: int
     duration_ns: int
@@ -159,18 +159,18 @@ def sender_failures(sender: SenderOutcome, feed: Feed) -> list[str]:
     return found
 
 
-def throughput(batches: Sequence[Delivery], parts: Iterable[tuple[int, int]]) -> Throughput:
-    """How fast messages were delivered in those parts of the stream that were sent at full speed.
+def throughput(batches: Sequence[Delivery], parts: Iterable[tuple[int, int, int]]) -> Throughput:
+    """How fast messages got through in those parts of the stream that were sent at full speed.
 
-    `parts` are (first, last) sender sequences; what lies between them in time does not count. The clock of a
-    part starts with its first batch, so that the messages of this batch do not count either.
+    `parts` are (start, first, last): when a sender began, and the sender sequences that it brought in. A part
+    takes from there until its last message is delivered; what lies between parts does not count.
     """
     messages = duration_ns = 0
-    for first, last in parts:
+    for start_ns, first, last in parts:
         part = [batch for batch in batches if first <= batch[0] <= last]
         if part:
-            messages += sum(count for _, count, _ in part[1:])
-            duration_ns += part[-1][2] - part[0][2]
+            messages += sum(count for _, count, _ in part)
+            duration_ns += part[-1][2] - start_ns
     return Throughput(messages, duration_ns)
 
 

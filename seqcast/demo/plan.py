@@ -30,8 +30,8 @@ PACED_PART = 5
 """The paced part has at most one message in so many."""
 
 LOSS_DEFAULT = 0.01
-LOSS_MOST = 0.9
-"""Of the datagrams of the lossy receiver. Beyond that there is no live stream to speak of."""
+LOSS_MOST = 0.5
+"""Of the datagrams of the lossy receiver. Far beyond that it may not hear for a long time that the session ended."""
 
 CHECKPOINT_MESSAGES = 2_000
 """How old the checkpoint of the killed sender is: so many acknowledged messages are sent again."""

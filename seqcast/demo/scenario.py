@@ -136,7 +136,7 @@ class Play:
         self._open()
 
         watcher.stage("sending at full speed")
-        acknowledged, killed_ns = self._send_half()
+        first, acknowledged, killed_ns = self._send_half()
         watcher.stage("the sender was killed; another one goes on")
         checkpoint = plan.checkpoint(acknowledged)
         second = self._start_sender("second sender", checkpoint)
@@ -154,7 +154,8 @@ class Play:
         self._control("end-session")
         crew.wait(lambda: all(worker.told("done") for worker in self.receivers.values()), "the end")
 
-        resumed_at = second.events["open"]["resumed_at"]
+        first_open, second_open = first.events["open"], second.events["open"]
+        resumed_at = second_open["resumed_at"]
         batches = Deliveries.read(self._deliveries("clean")).batches()
         return Outcome(
             feed=self.feed,
@@ -172,7 +173,13 @@ class Play:
                 stamped=status["stamped"],
                 restart_ns=restart_ns,
             ),
-            throughput=throughput(batches, [(1, resumed_at), (resumed_at + 1, plan.fast)]),
+            throughput=throughput(
+                batches,
+                [
+                    (first_open["start_ns"], 1, resumed_at),
+                    (second_open["start_ns"], resumed_at + 1, plan.fast),
+                ],
+            ),
             latency=latencies(batches, plan.fast + 1, second.events["done"]["start_ns"], plan.rate),
             duration_ns=time.monotonic_ns() - started_ns,
         )
@@ -200,10 +207,10 @@ class Play:
             "the receivers to be in place",
         )
 
-    def _send_half(self) -> tuple[int, int]:
+    def _send_half(self) -> tuple[Worker, int, int]:
         """Send until half is acknowledged, then kill the sender and have the late receiver start.
 
-        Returns how many messages were known to be acknowledged, and when the sender was killed.
+        Returns the sender, how many messages it had told to be acknowledged, and when it was killed.
         """
         first = self._start_sender("first sender", None)
         self.crew.wait(lambda: first.count >= self.plan.half, "acknowledgements")
@@ -211,7 +218,7 @@ class Play:
         first.kill()
         killed_ns = time.monotonic_ns()
         self.receivers["late"].order()
-        return first.count, killed_ns
+        return first, first.count, killed_ns
 
     def _start_sender(self, name: str, acknowledged: int | None) -> Worker:
         order = SenderOrder(

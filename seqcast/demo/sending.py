@@ -77,7 +77,7 @@ def send(order: SenderOrder, demonstrator: Demonstrator) -> None:
             if order.acknowledged is not None:
                 send_again_from(sender, order.acknowledged)
                 run.supply.skip(order.acknowledged)
-            demonstrator.tell("open", resumed_at=sender.resumed_at)
+            demonstrator.tell("open", resumed_at=sender.resumed_at, start_ns=time.monotonic_ns())
             run.fast(order.fast)
             demonstrator.tell("fast", committed=sender.committed_sequence)
             run.wait_for_order()

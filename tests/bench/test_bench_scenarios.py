@@ -50,7 +50,7 @@ def test_the_result_has_its_shape(result: dict[str, Any]) -> None:
         *("machine", "settings", "baseline", "throughput", "latency", "problems", "complete"),
     }
     assert set(result["machine"]) == {"cpu", "cores", "kernel", "python", "numpy", "load"}
-    assert result["settings"] == {"durability": "group", "message_bytes": 200, "rounds": 1}
+    assert result["settings"] == {"durability": "memory", "message_bytes": 200, "rounds": 1}
     throughput = result["throughput"]
     assert throughput["messages"] == 5_000
     assert set(throughput["messages_per_second"]) == {"min", "median", "max"}
@@ -91,9 +91,9 @@ def test_the_report_shows_the_figures(result: dict[str, Any]) -> None:
 
 def test_the_other_durabilities_and_the_progress() -> None:
     seen: list[int] = []
-    each = run_round(Load(20_000), Durability.MEMORY, seen.append)
+    each = run_round(Load(20_000), Durability.GROUP, seen.append)
     assert each.problems == []
-    assert each.status["durability"] == "memory"
+    assert each.status["durability"] == "group"
     assert each.status["commit"] == each.status["last"] == each.position + 19_999
     assert seen == sorted(seen)
     assert seen
@@ -160,7 +160,7 @@ def test_settings() -> None:
 
 
 def test_the_command_writes_json_and_ends_with_0() -> None:
-    arguments = ["bench", "throughput", "--quick", "--messages", "2000", "--durability", "memory", "--json"]
+    arguments = ["bench", "throughput", "--quick", "--messages", "2000", "--durability", "group", "--json"]
     ran = subprocess.run(
         [sys.executable, "-m", "seqcast.cli", *arguments],
         capture_output=True,
@@ -172,7 +172,7 @@ def test_the_command_writes_json_and_ends_with_0() -> None:
     written = json.loads(ran.stdout)
     assert written["complete"] is True
     assert written["throughput"]["messages"] == 2_000
-    assert written["settings"]["durability"] == "memory"
+    assert written["settings"]["durability"] == "group"
     assert "latency" not in written
 
 

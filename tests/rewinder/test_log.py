@@ -315,6 +315,16 @@ def test_a_disk_that_failed_once_is_not_believed_again():
     assert reopen(log).synced == 0
 
 
+def test_a_roll_that_cannot_be_synced():
+    log = create(durability="group")
+    fill(log, 10)
+    log.storage.fail_sync = True
+    with pytest.raises(SyncFailed):
+        log.roll()
+    assert log.segments == [1]
+    check_log(reopen(log), Oracle(some_records(10)))
+
+
 # cutting
 
 
@@ -432,7 +442,7 @@ def test_a_reader_changes_nothing():
     check_log(reader, Oracle(some_records(2000, size=100)))
     assert reader.commit == 1500
     for change in (
-        lambda: reader.roll(),
+        reader.roll,
         lambda: reader.cut(10),
         lambda: reader.append(b"", Stamp(10**6, 1, b"ALICE ")),
         lambda: reader.append_records(messages_of([])),

@@ -47,6 +47,14 @@ def shortened(storage, name, size):
     return storage
 
 
+def attempt(storage):
+    """(log, None) or (None, the error that refused it)."""
+    try:
+        return open_log(storage), None
+    except (CorruptRecord, BadHeader) as error:
+        return None, error
+
+
 # torn tails
 
 
@@ -66,7 +74,7 @@ def test_every_truncation_of_the_last_record():
             found = again.recovery
             assert (found.file, found.offset, found.number) == (f"memory:{FIRST}", offset, 70)
             assert found.bytes_cut == len(bytes(view[:kept]).rstrip(b"\0")) - offset or found.bytes_cut > 0
-            assert not (found.below_commit or found.lost_machine or found.marks_rebuilt)
+            assert (found.below_commit, found.lost_machine, found.marks_rebuilt) == (False, False, False)
             assert "record 70" in str(found)
         assert open_log(storage.killed()).recovery is None
         again.append_records(messages_of(records[69:]))
@@ -129,27 +137,23 @@ def test_a_flipped_bit_anywhere_is_refused_or_is_the_torn_tail():
     log = rolled(6, 2)
     records = some_records(12)
     last_offset = log.locate(12)[1]
+    frame_bytes = len(oracle.frame(records[0]))
     refused = torn = 0
     for segment, end in [(FIRST, log.locate(6)[0].end), (segment_name(7), log.tail.end)]:
         for offset in range(end + 40):
             storage = log.storage.killed()
             storage.damage(segment, offset, 1 << offset % 8)
-            try:
-                again = open_log(storage)
-            except CorruptRecord as error:
+            again, error = attempt(storage)
+            if error is not None:
                 refused += 1
+                assert segment in str(error)
+                if offset < 64:
+                    assert isinstance(error, BadHeader)
+                    continue
                 assert error.file == f"memory:{segment}"
-                assert 64 <= error.offset <= offset
-                where = error.number - (1 if segment == FIRST else 7)
-                assert error.offset == 64 + where * len(oracle.frame(records[0]))
-                assert str(error.number) in str(error)
-                assert str(error.offset) in str(error)
-                assert segment in str(error)
-                continue
-            except BadHeader as error:
-                refused += 1
-                assert offset < 64
-                assert segment in str(error)
+                place = error.number - (1 if segment == FIRST else 7)
+                assert error.offset == 64 + place * frame_bytes <= offset < error.offset + frame_bytes
+                assert f"record {error.number} at offset {error.offset}" in str(error)
                 continue
             if segment == FIRST:
                 assert offset >= end  # behind the last record of a sealed segment: nobody's bytes
@@ -159,7 +163,6 @@ def test_a_flipped_bit_anywhere_is_refused_or_is_the_torn_tail():
                 assert again.recovery.offset <= offset
                 assert again.last == (11 if offset < end else 12)
             check_log(again, Oracle(records[: again.last]))
-    frame_bytes = len(oracle.frame(records[0]))
     assert refused == 64 + 6 * frame_bytes + 64 + 5 * frame_bytes
     assert torn == frame_bytes + 40
 
@@ -252,7 +255,7 @@ def test_a_missing_first_segment():
     storage.remove(FIRST)
     again = open_log(storage)  # its checkpoint tells what came before: as when old segments are let go
     assert (again.first, again.last) == (6, 20)
-    assert dict((name, row) for name, *row in again.senders.items())[b"BOB   "] == [7, 19]
+    assert {name: row for name, *row in again.senders.items()}[b"BOB   "] == [7, 19]
     for name in storage.names():
         if name.endswith(".ckpt"):
             storage.remove(name)
@@ -309,7 +312,10 @@ def test_a_short_tail_is_torn():
         again = open_log(shortened(log.storage, segment_name(11), size))
         assert again.last == 10 + (size - 64) // len(oracle.frame(some_records(1)[0]))
         check_log(again, Oracle(some_records(again.last)))
-        again.append_records(messages_of(some_records(3, first=again.next_number)))  # rolls: there is no room
+        again.append_records(
+            messages_of(some_records(3, first=again.next_number))
+        )  # a new file, or a new segment
+        check_log(open_log(again.storage.killed()), Oracle(some_records(again.last)))
 
 
 # sidecars
@@ -442,6 +448,27 @@ def test_damage_up_to_the_sync_mark_is_refused_also_then():
         with pytest.raises(CorruptRecord) as raised:
             open_log(storage, "group")
         assert raised.value.file == f"memory:{segment_name(damaged)}"
+
+
+def test_a_reader_after_a_restart_changes_nothing():
+    log = rolled(20, 3)
+    log.commit = 50
+    storage = log.storage.killed()
+    storage.boot_id, storage.writable = "boot-2", False
+    storage.open("marks").view = storage.open("marks").view.toreadonly()
+    reader = MessageLog.open_readonly(storage)
+    assert reader.commit == 50
+    check_log(reader, Oracle(some_records(60)))
+
+
+def test_the_new_boot_is_remembered():
+    log = rolled(20, 3)
+    storage = log.storage.killed()
+    storage.boot_id = "boot-2"
+    assert open_log(storage).recovery is None
+    storage.damage(FIRST, 500)
+    with pytest.raises(CorruptRecord):  # no machine was lost since
+        open_log(storage.killed())
 
 
 @pytest.mark.parametrize("durability", ["memory", "group"])

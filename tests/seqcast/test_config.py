@@ -60,7 +60,7 @@ def test_defaults():
     assert configuration.multicast.datagram_bytes == 1472
     assert configuration.log.directory == Path("/etc/bus/log")
     assert configuration.log.segment_bytes == 64 << 20
-    assert configuration.log.durability is Durability.GROUP
+    assert configuration.log.durability is Durability.MEMORY
     assert (configuration.timing.heartbeat_ns, configuration.timing.suspect_ns) == (10**9, 3 * 10**9)
     assert configuration.receiver.reorder_delay_ns == 1_000_000
     assert configuration.receiver.held_datagrams == 4096
@@ -353,7 +353,7 @@ def test_fingerprint_covers_what_nodes_share_and_nothing_else():
         changed('"DEMO"', '"OTHER"'),
         changed("port = 30000", "port = 30009"),
         changed("port = 30000", "port = 30000\ndatagram_bytes = 9000"),
-        MINIMAL + '[log]\ndurability = "memory"\n',
+        MINIMAL + '[log]\ndurability = "always"\n',
         MINIMAL + "[timing]\nheartbeat_ms = 500\n",
         changed("replay_port = 30004", "replay_port = 30004\nvoter = true"),
         changed("submit_port = 30002", "submit_port = 30008"),
@@ -368,7 +368,7 @@ def test_fingerprint_covers_what_nodes_share_and_nothing_else():
 def test_as_plain_names_every_key():
     plain = parse(MINIMAL).as_plain()
     assert set(plain) == {"path", "session", *TABLES, "nodes", "derived"}
-    assert plain["log"] == {"directory": "/etc/bus/log", "segment_mib": 64, "durability": "group"}
+    assert plain["log"] == {"directory": "/etc/bus/log", "segment_mib": 64, "durability": "memory"}
     assert plain["derived"]["voters"] == ["SEQ1"]
     keys = {
         "session",

@@ -117,6 +117,7 @@ class World:
 
     def live(self, first: int, count: int) -> None:
         self.reception.mold.receive_datagram(packet(first, count), self.now_ns)
+        self.reception.line_heard(self.now_ns)
         self.drain()
 
     def drain(self) -> None:
@@ -209,6 +210,21 @@ def test_a_heartbeat_reveals_a_lost_tail() -> None:
     assert world.reception.lag == 2
     world.pass_time(20 * MS)
     world.check(7)
+
+
+def test_lines_that_fall_silent_send_the_receiver_to_a_rewinder() -> None:
+    """The last packets, the end of the session and the sequencer itself may be lost together."""
+    world = World(eager=False, history=8)
+    world.live(1, 5)
+    world.pass_time(2900 * MS)
+    assert world.opened == []
+    world.pass_time(200 * MS)
+    world.check(8)
+    assert not world.opened[0][1].closed
+    world.live(9, 1)
+    world.pass_time(5 * MS)
+    assert world.opened[0][1].closed
+    world.check(9)
 
 
 def test_a_rewinder_that_dies_is_replaced_without_a_repeat() -> None:

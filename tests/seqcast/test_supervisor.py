@@ -445,6 +445,16 @@ def test_a_signal_ends_everything_in_order(tmp_path, number):
     assert not any(alive(pid) for pid in pids)
 
 
+def test_a_signal_that_comes_twice_at_once_is_one(tmp_path):
+    """As timeout(1) sends it: to the process, and to its group."""
+    with running(tmp_path, "serve") as (process, _):
+        process.send_signal(signal.SIGTERM)
+        process.send_signal(signal.SIGINT)
+        events = [json.loads(line) for line in process.stdout]
+        assert process.wait(30) == 0
+    assert [event["killed"] for event in events if event["event"] == "stopped"] == [False, False]
+
+
 def test_children_die_with_their_supervisor_however_it_dies(tmp_path):
     with running(tmp_path, "deaf") as (process, pids):
         descriptors = [os.pidfd_open(pid) for pid in pids]

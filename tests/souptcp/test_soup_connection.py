@@ -196,6 +196,38 @@ def test_rejected_logins_read_the_reason(pair: tuple[Connection, Connection]) ->
     finish(server)
 
 
+def test_a_peer_may_be_given_time_to_close_first(pair: tuple[Connection, Connection]) -> None:
+    """With patience our end does not come together with the last word, only after it."""
+    client, server = pair
+    log_in(client, server)
+    assert isinstance(server.session, ServerSession)
+    server.session.end_session(0)
+    assert not server.close(0, patience_ns=SECOND)
+    assert server.deadline_ns() == SECOND
+    wait_for(client)
+    assert plain(client.read(0)) == [EndOfSession(), Closed("end of session")]
+    with pytest.raises(BlockingIOError):
+        client.socket.recv(1)  # no end of the input yet
+    client.close(0)
+    wait_for(server)
+    assert server.close(SECOND - 1)
+    finish(client)
+
+
+def test_patience_ends(pair: tuple[Connection, Connection]) -> None:
+    client, server = pair
+    log_in(client, server)
+    assert not server.close(0, patience_ns=SECOND)
+    assert list(server.handle_timer(SECOND - 1)) == []
+    assert server.deadline_ns() == SECOND
+    assert list(server.handle_timer(SECOND)) == []
+    assert server.deadline_ns() == LINGER_NS
+    wait_for(client)
+    assert plain(client.read(0)) == [Closed("the peer closed the connection")]
+    finish(client)
+    finish(server, SECOND)
+
+
 def test_a_peer_that_does_not_close_is_cut_after_the_linger_limit(
     pair: tuple[Connection, Connection],
 ) -> None:
@@ -478,3 +510,51 @@ def test_connections_make_no_garbage_cycles() -> None:
         assert gone() is None
     finally:
         gc.enable()
+
+
+def test_a_reset_while_closing_ends_it(pair: tuple[Connection, Connection]) -> None:
+    client, server = pair
+    log_in(client, server)
+    assert not server.close(0)
+    client.socket.setsockopt(sockets.SOL_SOCKET, sockets.SO_LINGER, struct.pack("ii", 1, 0))
+    client.abandon()
+    wait_for(server)
+    assert server.close(0)
+
+
+def test_an_owner_may_abandon_the_connection_between_two_events(pair: tuple[Connection, Connection]) -> None:
+    client, server = pair
+    log_in(client, server)
+    assert isinstance(server.session, ServerSession)
+    server.session.send_sequenced([b"one"])
+    server.session.send_debug("two")
+    server.write(0)
+    wait_for(client)
+    seen = []
+    for event in client.read(0):
+        seen.append(type(event))
+        client.abandon()
+    assert seen == [Sequenced]
+    assert plain(client.read(0)) == []
+    client.abandon()
+
+
+class MuteSocket:
+    """A socket that cannot send any more and has nothing to read."""
+
+    def setblocking(self, flag: bool) -> None:
+        pass
+
+    def send(self, data: memoryview) -> int:
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    def recv_into(self, space: memoryview) -> int:
+        raise BlockingIOError
+
+
+def test_a_failed_write_is_reported_even_when_nothing_can_be_read() -> None:
+    connection = Connection(MuteSocket(), client_of())  # type: ignore[arg-type]
+    assert connection.wants_write
+    assert connection.write(0)
+    assert not connection.wants_write
+    assert plain(connection.read(0)) == [Closed("broken pipe")]
