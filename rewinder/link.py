@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from attrs import define, field
 
-from rewinder.errors import LogError, StorageFull
+from rewinder.errors import RefusedRecord, StorageFull
 from rewinder.pump import READABLE, WRITABLE
 from souptcp import (
     SOUPBINTCP,
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from random import Random
 
+    from native.messages import Messages
     from rewinder.counters import Counters
     from rewinder.follower import Follower
     from rewinder.pump import Pump
@@ -43,7 +44,7 @@ LOGIN_LIMIT_NS = 3_000_000_000
 class Link:
     """Follows whichever of `primaries` lets us in. `report(sentence)` is told when the state changes.
 
-    A log that cannot be reconciled raises ForkedLog out of the pump: the process must not go on.
+    A log that cannot be reconciled, or not trusted, raises LogError out of the pump: the process must not go on.
     """
 
     pump: Pump
@@ -139,14 +140,7 @@ class Link:
     def _handle(self, event: object, now_ns: int) -> None:
         match event:
             case Sequenced(first_number, messages):
-                try:
-                    self.follower.sequenced(first_number, messages)
-                except StorageFull as error:
-                    self.counters.add("follower.storage_full")
-                    self._lost(str(error), now_ns)
-                except LogError as error:
-                    self.counters.add("follower.refused_record")
-                    self._lost(str(error), now_ns)
+                self._append(first_number, messages, now_ns)
             case Unsequenced(messages):
                 for message in messages:
                     if not self.follower.unsequenced(bytes(message)):
@@ -163,6 +157,16 @@ class Link:
                 self.ended = True
             case Closed(reason):
                 self._lost(reason, now_ns)
+
+    def _append(self, first_number: int, messages: Messages, now_ns: int) -> None:
+        try:
+            self.follower.sequenced(first_number, messages)
+        except StorageFull as error:
+            self.counters.add("follower.storage_full")
+            self._lost(str(error), now_ns)
+        except RefusedRecord as error:
+            self.counters.add("follower.refused_record")
+            self._lost(str(error), now_ns)
 
     def _write(self, now_ns: int) -> None:
         connection = self._connection

@@ -63,7 +63,7 @@ class LogServer:
     role: Role
     counters: Counters
     name: str = "replay"
-    says_end: bool = True  # End of Session after the last record; a follower stays, to hear that it is committed
+    says_end: bool = True  # a follower is not told: it stays, to hear that the end is committed
     visible: int = field(default=0, init=False)
     _caught_up: dict[int, Client] = field(factory=dict, init=False)
 

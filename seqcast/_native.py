@@ -168,9 +168,7 @@ class DeliveryKernel:
         return lib.sc_delivery_check(records.address, records.rows_address, len(records))  # type: ignore[no-any-return]
 
     def run(self, records: Messages, start: int, limit: int) -> tuple[Messages, Stamps]:
-        """The whole data messages among `records[start:]`, at most `limit`, up to the first record that is
-        something else.
-        """
+        """The whole data messages at the front of `records[start:]`, at most `limit` of them."""
         count = lib.sc_delivery_run(
             records.address,
             records.rows_address + start,

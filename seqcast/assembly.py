@@ -1,5 +1,7 @@
-"""From records to messages: runs of whole messages go through untouched, fragments are joined, and the records
-that are not messages (epoch starts, the end of the session) are taken note of.
+"""From records to messages.
+
+Runs of whole messages go through untouched, fragments are joined, and the records that are not messages (epoch
+starts, the end of the session) are taken note of.
 """
 
 from __future__ import annotations

@@ -159,7 +159,7 @@ class Flow:
     def _fill(self, book: Book) -> tuple[Order, int]:
         """Execute the next order in line: all of it three times in four."""
         order = book.next_to_trade(self._random)
-        assert order is not None  # noqa: S101  (`_fit` chose a book with orders)
+        assert order is not None
         shares = order.shares
         if self._random.getrandbits(2) == 0 and shares > 1:
             shares = 1 + int(self._random.random() * (shares - 1))

@@ -31,9 +31,10 @@ class Repair:
     """When and how missing messages are asked for.
 
     `small_gap` is the largest number of missing messages that re-requests are used for; 0 where no request
-    server is configured. `silence_ns` is how long the lines may be silent before a rewinder is asked what there is
-    to know: a sequencer heartbeats every second, and one that is gone ends nothing. `patience_ns` is how long re-requests may go without progress before a rewinder is
-    asked over SoupBinTCP. `retry_ns` is the pause after a rewinder failed; it doubles up to `retry_limit_ns`.
+    server is configured. `patience_ns` is how long re-requests may go without progress before a rewinder is
+    asked over SoupBinTCP. `silence_ns` is how long the lines may be silent before a rewinder is asked what there
+    is: a sequencer heartbeats every second, but one that is gone ends nothing. `retry_ns` is the pause after a
+    rewinder failed; it doubles up to `retry_limit_ns`.
     """
 
     small_gap: int = 2000

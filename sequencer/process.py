@@ -87,7 +87,13 @@ class SequencerProcess(Node):
             self._storage_full,
         )
         replication = ReplicationPort(
-            log, settings.authority, Role.REPLICATE, counters, name="node", says_end=False, voters=settings.voters
+            log,
+            settings.authority,
+            Role.REPLICATE,
+            counters,
+            name="node",
+            says_end=False,
+            voters=settings.voters,
         )
         self.primary = Primary(
             settings.name, log, settings.write_quorum, publisher, submit, replication, counters

@@ -10,7 +10,7 @@ import stat
 import struct
 import threading
 from contextlib import closing, contextmanager
-from pathlib import Path  # noqa: TC003
+from pathlib import Path
 
 import pytest
 import zmq
