@@ -8,11 +8,14 @@ So a message enters the stream once, however often it was sent.
 from __future__ import annotations
 
 import struct
+from typing import TYPE_CHECKING
 
 from attrs import define, field
 
-from seqcast._native import Outbox
 from seqcast.errors import StreamLost
+
+if TYPE_CHECKING:
+    from seqcast._native import Outbox
 
 _ANSWER = struct.Struct(">QQ")
 
@@ -28,12 +31,9 @@ class Submission:
     outbox: Outbox
     committed_sequence: int = field(default=0, init=False)
     committed_number: int = field(default=0, init=False)
-    first_number: int = field(
-        default=0, init=False
-    )  # of the first answer after which something of ours was committed
     resumed_at: int | None = field(default=None, init=False)  # the sequencer's first answer ever
     answered: bool = field(default=False, init=False)  # by the present connection
-    resent: int = field(default=0, init=False)  # frames sent again after a reconnection
+    resent_bytes: int = field(default=0, init=False)  # sent again after a reconnection
 
     @property
     def in_flight(self) -> int:
@@ -75,5 +75,5 @@ class Submission:
                     f"the sequencer has this user up to {sequence}, "
                     f"but this sender has sent no more than {outbox.next_sequence - 1}: is the name used twice?"
                 )
-            self.resent += len(outbox.unsent) > before
+            self.resent_bytes += max(0, len(outbox.unsent) - before)
         self.answered = True
