@@ -9,6 +9,7 @@ from attrs import define, field, frozen
 
 from moldudp import MOLDUDP64, RequestServer
 from rewinder.access import Role
+from rewinder.admission import Admission
 from rewinder.follower import Follower
 from rewinder.link import Link
 from rewinder.node import Node, NodeSettings
@@ -48,7 +49,8 @@ class RewinderProcess(Node):
     def open_ports(self) -> None:
         """Replay over SoupBinTCP, re-requests over MoldUDP64, and the link to the primary."""
         settings = self.settings
-        self.replay = LogServer(self.log, settings.authority, Role.REPLAY, self.counters)
+        admission = Admission(settings.authority, Role.REPLAY, self.log.session)
+        self.replay = LogServer(self.log, admission, self.counters)
         self.replay.visible = self.log.commit
         self.services.append(
             Service(

@@ -88,7 +88,6 @@ class Opening:
         """Check, cut what has to be cut, and say what that was; None when all was in order."""
         if self._marks.lost_machine and self._storage.writable:
             self._drop_behind_hole()
-        self._segments.check_chain()
         tail, stop = self._read_from_checkpoint()
         recovery = None
         if self._storage.writable:

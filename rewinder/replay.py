@@ -13,14 +13,12 @@ from typing import TYPE_CHECKING
 
 from attrs import define, field
 
-from rewinder.access import Granted as AccessGranted
-from rewinder.access import Role
 from rewinder.errors import LogError
 from rewinder.service import Denied, Granted
 
 if TYPE_CHECKING:
     from native.messages import Messages
-    from rewinder.access import Authority
+    from rewinder.admission import Admission
     from rewinder.counters import Counters
     from rewinder.log import MessageLog
     from rewinder.segment import Segment
@@ -59,8 +57,7 @@ class LogServer:
     """
 
     log: MessageLog
-    authority: Authority
-    role: Role
+    admission: Admission
     counters: Counters
     name: str = "replay"
     says_end: bool = True  # a follower is not told: it stays, to hear that the end is committed
@@ -79,13 +76,9 @@ class LogServer:
 
     def login(self, client: Client, request: LoginRequest, _now_ns: int) -> Granted | Denied:
         """Let in who may replay, at the number asked for; 0, and numbers not yet there, mean from now on."""
-        allowed = self.authority.check(request.user, request.password, self.role)
-        if not isinstance(allowed, AccessGranted):
-            return Denied(b"A", allowed.reason)
-        client.user = allowed.user
-        session = request.session.strip(b" \0")
-        if session and session != self.log.session.strip(b" \0"):
-            return Denied(b"S", f"session {session!r} is not served here")
+        denied = self.admission.check(client, request)
+        if denied is not None:
+            return denied
         following = self.visible + 1
         number = request.sequence_number or following
         if number < self.log.first:

@@ -63,7 +63,10 @@ class SegmentSet:
         return segment_name(self.firsts[position])
 
     def bare(self, position: int) -> Segment:
-        """A segment whose header was checked, and nothing else. Raises BadSegment."""
+        """A segment whose header was checked, and nothing else. Raises BadSegment.
+
+        Asked for the tail, it finds out by the ordinal whether a segment between it and the first is missing.
+        """
         name = self.name(position)
         try:
             blob = self._storage.open(name)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from attrs import define, field
 
 from souptcp import (
+    REJECT_REASONS,
     SOUPBINTCP,
     Accepted,
     ClientSession,
@@ -82,7 +83,8 @@ class Rewind:
                     self.accepted = sequence_number
                 case Rejected(reason):
                     self.rejected = reason
-                    self.failure = f"{self.address[0]}:{self.address[1]} refused the login ({reason})"
+                    why = REJECT_REASONS.get(reason, f"code {reason!r}")
+                    self.failure = f"{self.address[0]}:{self.address[1]} refused the login: {why}"
                 case EndOfSession():
                     self.ended = True
                 case Closed(reason):

@@ -17,6 +17,7 @@ from seqcast._native import Outbox
 from seqcast.errors import LoginRefused, NotConnected, TimedOut, WouldBlock
 from seqcast.submission import Submission
 from souptcp import (
+    REJECT_REASONS,
     SOUPBINTCP,
     Accepted,
     ClientSession,
@@ -313,7 +314,8 @@ class Sender:
         address = self.sequencers[self._position % len(self.sequencers)]
         self._refusals[address] = reason
         everywhere = len(self._refusals) == len(self.sequencers)
-        self._lost(f"{address[0]}:{address[1]} refused the login ({reason})", now_ns)
+        why = REJECT_REASONS.get(reason, f"code {reason!r}")
+        self._lost(f"{address[0]}:{address[1]} refused the login: {why}", now_ns)
         if everywhere and all(code == "A" for code in self._refusals.values()):
             raise LoginRefused(f"user {self.user!r} may not publish: wrong name or password")
 

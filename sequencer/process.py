@@ -9,6 +9,7 @@ from attrs import define, field, frozen
 from moldudp import Cadence
 from moldudp.sockets import multicast_sender
 from rewinder.access import Role
+from rewinder.admission import Admission
 from rewinder.control import Deferred
 from rewinder.node import Node, NodeSettings
 from rewinder.record import STAMP_BYTES
@@ -81,15 +82,14 @@ class SequencerProcess(Node):
         submit = SubmitPort(
             log,
             Ordering(log, payload_limit(settings.datagram_bytes)),
-            settings.authority,
+            Admission(settings.authority, Role.PUBLISH, log.session),
             counters,
             self.pump.clock,
             self._storage_full,
         )
         replication = ReplicationPort(
             log,
-            settings.authority,
-            Role.REPLICATE,
+            Admission(settings.authority, Role.REPLICATE, log.session),
             counters,
             name="node",
             says_end=False,

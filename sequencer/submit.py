@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING
 
 from attrs import define, field
 
-from rewinder.access import Granted as AccessGranted
-from rewinder.access import Role
 from rewinder.errors import StorageFull
 from rewinder.record import SENDER_BYTES
 from rewinder.service import Denied, Granted
@@ -23,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from native.messages import Messages
-    from rewinder.access import Authority
+    from rewinder.admission import Admission
     from rewinder.clock import Clock
     from rewinder.counters import Counters
     from rewinder.log import MessageLog
@@ -55,7 +53,7 @@ class SubmitPort:
 
     log: MessageLog
     ordering: Ordering
-    authority: Authority
+    admission: Admission
     counters: Counters
     clock: Clock
     on_storage_full: Callable[[StorageFull], None]
@@ -68,16 +66,12 @@ class SubmitPort:
 
     def login(self, client: Client, request: LoginRequest, now_ns: int) -> Granted | Denied:
         """Let in who may publish; a second login of one user ends the first."""
-        allowed = self.authority.check(request.user, request.password, Role.PUBLISH)
-        if not isinstance(allowed, AccessGranted):
-            return Denied(b"A", allowed.reason)
-        client.user = allowed.user
-        session = request.session.strip(b" \0")
-        if session and session != self.log.session.strip(b" \0"):
-            return Denied(b"S", f"session {session!r} is not the present one")
+        denied = self.admission.check(client, request)
+        if denied is not None:
+            return denied
         if self.refuse is not None:
             return Denied(b"S", self.refuse)
-        name = allowed.user.encode("ascii").ljust(SENDER_BYTES)
+        name = client.user.encode("ascii").ljust(SENDER_BYTES)
         earlier = self._clients.get(name)
         if earlier is not None:
             self.counters.add("submit.replaced")

@@ -242,6 +242,9 @@ def test_damaged_marks_say_less_never_more():
             storage.damage("marks", offset, mask)
             again = MessageLog.open(storage, SESSION, durability="memory")
             assert again.commit <= 200
+            if offset < 96:
+                assert again.recovery.marks_rebuilt
+                assert not again.recovery.lost_machine
             check_log(again, Oracle(some_records(300)))
 
 
@@ -336,6 +339,11 @@ def test_cut(last):
     log.cut(last)
     kept = Oracle(twin.records[:last])
     check_log(log, kept)
+    sidecars = [name for name in log.storage.names() if name.endswith((".idx", ".ckpt"))]
+    assert sorted(sidecars) == sorted(
+        [segment_name(first, ".idx") for first in log.segments[:-1]]
+        + [segment_name(first, ".ckpt") for first in log.segments[1:]]
+    )
     again = reopen(log)
     assert again.recovery is None
     check_log(again, kept)

@@ -445,9 +445,11 @@ def test_damage_up_to_the_sync_mark_is_refused_also_then():
         storage = log.storage.killed()
         storage.boot_id = "boot-2"
         storage.open(segment_name(damaged)).view[4096:4608] = bytes(512)
+        before = sorted(storage.names())
         with pytest.raises(CorruptRecord) as raised:
             open_log(storage, "group")
         assert raised.value.file == f"memory:{segment_name(damaged)}"
+        assert sorted(storage.names()) == before
 
 
 def test_a_reader_after_a_restart_changes_nothing():
