@@ -26,7 +26,7 @@ def main() -> None:
     following = None
     while following is None or following <= last:
         packet = listener.recv(65536)
-        session, number, count = HEADER.unpack_from(packet)
+        _session, number, count = HEADER.unpack_from(packet)
         following = following or number
         offset = HEADER.size
         if count == END_OF_SESSION:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from rewinder.users import AccessError, canonical_user
 from seqcast.cli import Failed
 from seqcast.config import find_configuration, read_configuration
 
@@ -16,7 +17,17 @@ if TYPE_CHECKING:
 
     from seqcast.config import Configuration
 
-__all__ = ["Failed", "columns", "configuration_option", "examples", "json_option", "load", "summary"]
+__all__ = [
+    "USER_NAME",
+    "Failed",
+    "columns",
+    "configuration_option",
+    "counted",
+    "examples",
+    "json_option",
+    "load",
+    "summary",
+]
 
 _Function = TypeVar("_Function", bound="Callable[..., Any]")
 
@@ -52,6 +63,27 @@ def summary(values: Mapping[str, Any], text: str, *, as_json: bool, error: bool 
     With `error` it goes to standard error, because standard output has carried the messages.
     """
     click.echo(json.dumps(values) if as_json else text, err=error)
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number and its noun, in the plural where it belongs."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+class UserName(click.ParamType[str]):
+    """A user name as every port knows it; anything else is wrong usage."""
+
+    name = "user"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the name in upper case."""
+        try:
+            return canonical_user(value)
+        except AccessError as error:
+            raise click.BadParameter(str(error), ctx, param) from None
+
+
+USER_NAME = UserName()
 
 
 def columns(rows: Iterable[Iterable[object]]) -> str:

@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import click
 from attrs import define, field
 
-from seqcast.cli.common import Failed, configuration_option, examples, json_option, load, summary
+from seqcast.cli.common import (
+    USER_NAME,
+    Failed,
+    configuration_option,
+    counted,
+    examples,
+    json_option,
+    load,
+    summary,
+)
 from seqcast.cli.progress import Meter
 from seqcast.endpoints import receiver_of
 from seqcast.errors import NotConnected, TimedOut
@@ -60,7 +69,9 @@ def _options(function: Callable[..., None]) -> Callable[..., None]:
             "--format", "format_name", type=click.Choice(OUTPUT_FORMATS), default="lines", show_default=True
         ),
         click.option("--output", default=STANDARD_STREAM, show_default=True, help="File to write."),
-        click.option("--user", default="reader", show_default=True, help="User name at the rewinders."),
+        click.option(
+            "--user", default="READER", type=USER_NAME, show_default=True, help="User name at the rewinders."
+        ),
         click.option(
             "--password", default="", envvar="SEQCAST_PASSWORD", help="Its password, if it has one."
         ),
@@ -113,10 +124,10 @@ def _receive(
         run = Run(receiver, stream, **options)
         with run.stop_on_signals(), Meter(label, options["count"], quiet=as_json) as meter:
             run.run(meter)
-    text = f"{run.delivered:,} messages in {run.seconds:.2f} s"
+    text = f"{counted(run.delivered, 'message')} in {run.seconds:.2f} s"
     if run.delivered:
         text += f"; numbers {receiver.first_number} to {run.last_number}"
-    text += f"; {receiver.gaps_filled} gaps filled; source {receiver.source}"
+    text += f"; {counted(receiver.gaps_filled, 'gap')} filled; source {receiver.source}"
     values = {
         "delivered": run.delivered,
         "first": receiver.first_number,

@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+import signal
 import time
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 from attrs import define, field
 
-from seqcast.cli.common import configuration_option, examples, json_option, load, summary
+from seqcast.cli.common import (
+    USER_NAME,
+    Failed,
+    configuration_option,
+    counted,
+    examples,
+    json_option,
+    load,
+    summary,
+)
 from seqcast.cli.progress import Meter
 from seqcast.endpoints import sender_of
 from seqcast.feeds import STANDARD_STREAM, FeedReader, open_input
 from seqcast.journal import Journal, identify
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from native.messages import Messages
     from seqcast.sender import Sender
 
@@ -30,7 +43,9 @@ FLUSH_SECONDS = 0.2
     )
 )
 @click.argument("source", metavar="FILE")
-@click.option("--user", required=True, help="User name to publish under: one to six letters or digits.")
+@click.option(
+    "--user", required=True, type=USER_NAME, help="User name to publish under: one to six letters or digits."
+)
 @click.option("--password", default="", envvar="SEQCAST_PASSWORD", help="His password, if he has one.")
 @click.option(
     "--format", "format_name", type=click.Choice(["lines", "binaryfile"]), default="lines", show_default=True
@@ -69,7 +84,7 @@ def command(
         sender_of(configuration, user, password, connect_seconds=timeout) as sender,
     ):
         identity = None if source == STANDARD_STREAM else identify(Path(source), format_name)
-        path = configuration.log.directory / "senders" / f"{configuration.session}-{user.upper()}.json"
+        path = configuration.log.directory / "senders" / f"{configuration.session}-{user}.json"
         journal = Journal(path)
         base = 0 if resume else None
         if resume is None and identity is not None:
@@ -80,16 +95,28 @@ def command(
             journal.begin(identity, base)
         reader = FeedReader(stream, format_name, name=source)  # type: ignore[arg-type]
         run = Run(sender, rate, sender.resumed_at - base)
-        with Meter("sending", quiet=as_json) as meter:
-            for messages in reader:
-                run.send(messages, meter)
-            run.finish(meter)
-        if identity is not None:
+        stopped = False
+        try:
+            with _sigterm_as_interrupt(), Meter("sending", quiet=as_json) as meter:
+                for messages in reader:
+                    run.send(messages, meter)
+                run.finish(meter)
+        except KeyboardInterrupt:
+            stopped = True
+            sender.close()  # what is in flight stays unknown; the same command goes on from there
+        if identity is not None and not stopped:
             journal.finish()
-    seconds = time.monotonic() - started
+    _report(run, time.monotonic() - started, stopped=stopped, as_json=as_json)
+    if stopped:
+        raise Failed("stopped before it was done; the same command goes on from there")
+
+
+def _report(run: Run, seconds: float, *, stopped: bool, as_json: bool) -> None:
+    """Say what became of the input."""
+    sender = run.sender
     values: dict[str, Any] = {
         "submitted": run.submitted,
-        "committed": run.submitted,
+        "committed": max(0, run.submitted - sender.in_flight) if stopped else run.submitted,
         "resumed": run.resumed,
         "first": run.first_number,
         "last": run.last_number,
@@ -97,12 +124,22 @@ def command(
         "rate": round(run.submitted / seconds, 1),
         "reconnections": sender.reconnections,
     }
-    text = f"{run.submitted:,} messages committed in {seconds:.2f} s"
+    text = f"{counted(values['committed'], 'message')} committed in {seconds:.2f} s"
     if run.resumed:
         text += f"; {run.resumed:,} of the input were in the stream already"
     if run.first_number is not None:
         text += f"; numbers {run.first_number} to {run.last_number}"
     summary(values, text, as_json=as_json)
+
+
+@contextmanager
+def _sigterm_as_interrupt() -> Iterator[None]:
+    """Have SIGTERM end the command as ctrl-C does."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @define

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -167,3 +168,41 @@ def test_a_stream_that_is_not_there_is_said_so(quiet_bus: Bus, command: str, tmp
     result = quiet_bus.run(command, "--timeout", "0.3", *extra)
     assert result.returncode == 1
     assert "0.3 s" in result.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_sender_that_is_told_to_stop_says_what_is_committed(
+    bus: Bus, tmp_path: Path, number: signal.Signals
+) -> None:
+    feed = tmp_path / "feed"
+    feed.write_text("".join(f"{n}\n" for n in range(20_000)))
+    command = [sys.executable, "-m", "seqcast.cli", "send", "--user", "ALPHA", "--json",
+               "--config", str(bus.config_path), str(feed)]  # fmt: skip
+    sender = subprocess.Popen(
+        [*command, "--rate", "2000"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    with bus.receiver() as receiver:
+        collect(receiver, 100)
+        sender.send_signal(number)
+        out, errors = sender.communicate(timeout=20)
+        assert sender.returncode == 1
+        assert "the same command goes on" in errors
+        summary = json.loads(out)
+        assert 0 < summary["committed"] <= summary["submitted"] < 20_000
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+        assert json.loads(done.stdout)["resumed"] >= summary["committed"]
+        rest = collect(receiver, 19_900)
+    assert rest[-1][1] == b"19999"
+
+
+def test_wrong_usage_is_said_in_a_sentence(bus: Bus, tmp_path: Path) -> None:
+    for arguments in (
+        ["send", "--user", "TOOLONGNAME", str(tmp_path)],
+        ["listen", "--from", "nowhere"],
+        ["listen", "--count", "0"],
+        ["send", "--user", "A", "--rate", "0", "x"],
+    ):
+        result = bus.run(*arguments)
+        assert result.returncode == 2
+        assert "Error" in result.stderr
+        assert "Traceback" not in result.stderr
