@@ -15,7 +15,7 @@ FUZZERS := $(patsubst native/fuzz/%.c,build/fuzz/%,$(wildcard native/fuzz/fuzz_*
 FUZZ_SECONDS ?= 10
 MESSAGES ?= 200000
 
-.PHONY: all system install build demo test lint format types ctest fuzz check sanitize bench wheel clean
+.PHONY: all system build demo test lint format types ctest fuzz check sanitize clean
 
 .SECONDARY: $(C_OBJECTS) $(FUZZ_OBJECTS)
 
@@ -83,6 +83,16 @@ fuzz: $(FUZZERS)
 	@for target in $(FUZZERS); do \
 	  echo "== $$target"; $$target -max_total_time=$(FUZZ_SECONDS) -print_final_stats=0 -verbosity=0 || exit 1; \
 	done
+
+# The Python tests that stay in one process, over an extension built with sanitizers in a copy of the tree.
+SANITIZED := tests/moldudp tests/rewinder tests/sequencer tests/souptcp tests/seqcast/test_assembly.py \
+  tests/seqcast/test_feeds.py tests/seqcast/test_reception.py tests/seqcast/test_submission.py
+sanitize: build
+	rm -rf build/sanitize && mkdir -p build/sanitize
+	git ls-files -z | xargs -0 cp --parents -t build/sanitize
+	cd build/sanitize && SEQCAST_SANITIZE=1 $(abspath $(BIN))/python setup.py --quiet build_ext --inplace
+	cd build/sanitize && LD_PRELOAD=$$($(CC) -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0 \
+	  SEQCAST_SHARED_DATA=$${SEQCAST_SHARED_DATA:-$(abspath ../shared/data)} PYTHONMALLOC=malloc PYTHONPATH=. $(abspath $(BIN))/python -m pytest -s -q -n 0 -k "not tshark and not kill" $(SANITIZED)
 
 check: lint types test
 

@@ -88,6 +88,7 @@ def test_an_append_that_was_not_finished():
     storage.open(FIRST).view[log.tail.end + 3 : log.tail.end + 23] = b"half of what was said"[:20]
     again = open_log(storage)
     assert again.recovery.bytes_cut == 23
+    assert storage.open(FIRST).synced == bytes(storage.open(FIRST).view)  # it cannot come back
     assert "not finished" in str(again.recovery)
     check_log(again, Oracle(some_records(5)))
 
@@ -471,6 +472,26 @@ def test_the_new_boot_is_remembered():
     storage.damage(FIRST, 500)
     with pytest.raises(CorruptRecord):  # no machine was lost since
         open_log(storage.killed())
+
+
+def test_a_sync_mark_inside_a_sealed_segment():
+    log = create("group", some_records(100))
+    log.sync()
+    log = open_log(log.storage.killed(), "memory")
+    log.append_records(messages_of(some_records(100, first=101)))
+    log.roll()
+    log.append_records(messages_of(some_records(100, first=201)))
+    for damaged, refused in [(50, True), (150, False)]:
+        storage = log.storage.killed()
+        storage.boot_id = "boot-2"
+        storage.damage(FIRST, log.locate(damaged)[1] + 9)
+        before = sorted(storage.names())
+        if refused:
+            with pytest.raises(CorruptRecord, match="record 50 "):
+                open_log(storage)
+            assert sorted(storage.names()) == before
+        else:
+            assert open_log(storage).last == 149
 
 
 @pytest.mark.parametrize("durability", ["memory", "group"])

@@ -22,11 +22,8 @@ if TYPE_CHECKING:
 
     from seqcast.receiver import Receiver
 
-SHARED = (
-    Path(os.environ.get("SEQCAST_SHARED_DATA", Path(__file__).resolve().parents[2].parent / "shared"))
-    / "data"
-)
-REAL = SHARED / "nasdaq_itch50_head_35581.itch"
+DATA = os.environ.get("SEQCAST_SHARED_DATA") or Path(__file__).resolve().parents[3] / "shared" / "data"
+REAL = Path(DATA) / "nasdaq_itch50_head_35581.itch"
 
 
 def collect(receiver: Receiver, count: int, seconds: float = 20.0) -> list[tuple[int, bytes]]:
