@@ -13,6 +13,7 @@ import signal
 import sys
 import time
 from collections import deque
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -22,7 +23,7 @@ from bench.errors import BenchError
 from seqcast.child import Child, ChildCommand
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from types import TracebackType
 
 START_SECONDS = 30.0
@@ -36,6 +37,26 @@ LINES_KEPT = 20
 
 PARTIAL_BYTES = 4 << 20
 """Longest line of a process: a histogram is far shorter."""
+
+
+@contextmanager
+def _signals_held() -> Iterator[None]:
+    """Let signals that end the benchmark wait until a child has been started.
+
+    Python runs hooks around a fork, and drops what a signal handler raises while one of them runs: the
+    benchmark would go on as if nobody had told it to end.
+    """
+    held: list[int] = []
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in handlers:
+        signal.signal(number, lambda caught, _frame: held.append(caught))
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for caught in held:
+            signal.raise_signal(caught)
 
 
 @define(eq=False)
@@ -105,11 +126,12 @@ class Processes:
 
     def start(self, command: ChildCommand) -> Process:
         """Start a process. Raises BenchError when that fails."""
-        try:
-            process = Process(command.name, Child(command))
-        except OSError as error:
-            raise BenchError(f"{command.name} cannot be started: {error}") from error
-        self.running.append(process)
+        with _signals_held():
+            try:
+                process = Process(command.name, Child(command))
+            except OSError as error:
+                raise BenchError(f"{command.name} cannot be started: {error}") from error
+            self.running.append(process)
         child = process.child
         register = self._selector.register
         register(child.notifications, selectors.EVENT_READ, lambda: self._notified(process))

@@ -47,8 +47,13 @@ def _authority(configuration: Configuration) -> Authority:
         open_access=access.open,
         users_path=access.users,
         nodes=frozenset(node.name for node in configuration.nodes),
-        node_password=read_node_password(access.node_secret) if access.node_secret else None,
+        node_password=_node_password(configuration) or None,
     )
+
+
+def _node_password(configuration: Configuration) -> str:
+    secret = configuration.access.node_secret
+    return read_node_password(secret) if secret else ""
 
 
 def _sequencer(configuration: Configuration, node: Node, *, spin: bool) -> SequencerSettings:
@@ -64,16 +69,19 @@ def _sequencer(configuration: Configuration, node: Node, *, spin: bool) -> Seque
         heartbeat_ns=configuration.timing.heartbeat_ns,
         voters=frozenset(voter.name for voter in configuration.voters),
         write_quorum=configuration.write_quorum,
+        rewinders=tuple(
+            (peer.host, peer.replay_port) for peer in configuration.rewinders if peer.replay_port
+        ),
+        node_password=_node_password(configuration),
     )
 
 
 def _rewinder(configuration: Configuration, node: Node, *, spin: bool) -> RewinderSettings:
-    access = configuration.access
     return RewinderSettings(
         **_common(configuration, node, spin=spin),
         replay_port=node.replay_port or 0,
         request_port=node.request_port,
         primaries=tuple((peer.host, peer.node_port) for peer in configuration.sequencers),
-        node_password=read_node_password(access.node_secret) if access.node_secret else "",
+        node_password=_node_password(configuration),
         datagram_bytes=configuration.multicast.datagram_bytes,
     )

@@ -14,6 +14,7 @@ from rewinder.control import Deferred
 from rewinder.node import Node, NodeSettings
 from rewinder.record import STAMP_BYTES
 from rewinder.service import Service
+from sequencer.mending import mend
 from sequencer.ordering import Ordering
 from sequencer.primary import Primary
 from sequencer.publisher import Line, Publisher
@@ -38,7 +39,8 @@ class SequencerSettings(NodeSettings):
     """What a sequencer needs beside what every node needs.
 
     `lines` are the multicast groups (address, port) of line A and, if there is one, line B. `voters` are the
-    names of the nodes whose copy counts, `write_quorum` how many of them must hold a record.
+    names of the nodes whose copy counts, `write_quorum` how many of them must hold a record. `rewinders` are the
+    replay ports where this node gets back what its own log has lost; `node_password` lets it in there.
     """
 
     submit_port: int = 0
@@ -50,6 +52,8 @@ class SequencerSettings(NodeSettings):
     heartbeat_ns: int = 1_000_000_000
     voters: frozenset[str] = frozenset()
     write_quorum: int = 1
+    rewinders: tuple[tuple[str, int], ...] = ()
+    node_password: str = ""
 
 
 @define(eq=False)
@@ -63,9 +67,15 @@ class SequencerProcess(Node):
     role = "primary"
 
     def open_ports(self) -> None:
-        """Multicast lines, the submit port, the node port; then the epoch begins."""
+        """Multicast lines, the submit port, the node port; then the epoch begins.
+
+        Raises RecordsLost when committed records are gone and no rewinder has them.
+        """
         settings = self.settings
         log, counters = self.log, self.counters
+        mended = mend(log, settings.rewinders, settings.name, settings.node_password)
+        if mended is not None:
+            self.report("fetched records that the log had lost", first=mended[0], last=mended[1])
         lines = [
             Line(name, multicast_sender(group, port, settings.interface, ttl=settings.ttl))
             for name, (group, port) in zip("ab", settings.lines, strict=False)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
 import sys
 
 import pytest
@@ -77,3 +79,32 @@ def test_look_is_called_while_it_waits() -> None:
         process = processes.start(python("one", "print('{\"progress\": 5}')"))
         processes.wait(lambda: ended(process), 20, "-", lambda: seen.append(len(process.reports)))
     assert seen[-1] == 1
+
+
+END_WHILE_FORKING = """
+import os, signal, sys
+from bench.processes import Processes
+from seqcast.child import ChildCommand
+
+def end(number, frame):
+    sys.exit(128 + number)
+
+signal.signal(signal.SIGTERM, end)
+os.register_at_fork(after_in_parent=lambda: signal.raise_signal(signal.SIGTERM))
+with Processes() as processes:
+    try:
+        processes.start(ChildCommand(name="one", role="test", arguments=(sys.executable, "-c", "input()")))
+        print("went on")
+    finally:
+        print("started", len(processes.running))
+"""
+
+
+def test_a_signal_that_comes_while_a_child_is_started_is_not_lost() -> None:
+    """Without care it would be: exceptions in the hooks of a fork are dropped."""
+    ran = subprocess.run(
+        [sys.executable, "-c", END_WHILE_FORKING], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert ran.returncode == 128 + signal.SIGTERM
+    assert ran.stdout == "started 1\n"
+    assert ran.stderr == ""

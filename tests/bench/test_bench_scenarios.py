@@ -215,9 +215,9 @@ def test_an_ended_benchmark_leaves_nothing_behind(tmp_path: Path) -> None:
             assert process.poll() is None
             os.sched_yield()
         process.terminate()
-        process.communicate(timeout=30)
+        process.wait(timeout=30)
     finally:
         process.kill()
-        process.wait()
+        process.communicate()
     assert process.returncode == 128 + signal.SIGTERM
     assert list(tmp_path.iterdir()) == []
