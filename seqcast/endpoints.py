@@ -36,8 +36,8 @@ def receiver_of(configuration: Configuration, *, multicast: bool = True, **setti
     rewinders = configuration.rewinders
     lines = [(line.group, line.port) for line in configuration.multicast.lines] if multicast else []
     servers = [(node.host, node.request_port) for node in rewinders if node.request_port] if multicast else []
+    settings.setdefault("lines", lines)
     return Receiver(
-        lines=lines,
         rewinders=[(node.host, node.replay_port) for node in rewinders if node.replay_port],
         request_servers=servers,
         session=configuration.session_field,

@@ -98,7 +98,9 @@ class Primary:
         log = self.log
         last = log.last
         work = 0
-        if last > self.replication.visible:
+        # With a quorum of one the wire comes first: whoever follows would only take the processor from it.
+        alone = self.write_quorum == 1
+        if not alone and last > self.replication.visible:
             work += self.replication.show(last, now_ns)
         self.commit.held(self.name, self._hold(last, now_ns))
         number = self.commit.advance()
@@ -109,6 +111,9 @@ class Primary:
         work += self.publisher.publish(number, now_ns)
         if number > before:
             self.submit.committed(self._acknowledge(before + 1, number), now_ns)
+        if alone and last > self.replication.visible:
+            work += self.replication.show(last, now_ns)
+        if number > before:
             self.replication.committed(now_ns)
             if log.ended is not None and number >= log.ended:
                 self.submit.close_all(self._ended_sentence(), now_ns)

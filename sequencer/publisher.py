@@ -56,6 +56,7 @@ class Publisher:
     ended: bool = field(default=False, init=False)
     _outgoing: Outgoing = field(init=False)
     _retry_ns: int | None = field(default=None, init=False)
+    _unfinished: bool = field(default=False, init=False)  # the turn was full: the next one follows at once
 
     def __attrs_post_init__(self) -> None:
         self._outgoing = Outgoing(self.log.session, BATCH_DATAGRAMS, self.datagram_bytes)
@@ -67,20 +68,22 @@ class Publisher:
         self._retry_ns = None
         work = 0
         for _ in range(TURN_BATCHES):
+            if not self.behind:
+                if self.next_number > commit:
+                    break
+                segment = self.log.segment_of(self.next_number)
+                following = self._outgoing.fill(segment, self.next_number, commit)
+                if following == self.next_number:
+                    # Stamped when datagrams were larger: it can only be replayed, and receivers will ask for it.
+                    self.counters.add("publish.oversized")
+                    following += 1
+                self.next_number = following
+                for line in self.lines:
+                    line.sent = 0
             work += self._send(now_ns)
             if self._retry_ns is not None:
                 break
-            if self.next_number > commit:
-                break
-            segment = self.log.segment_of(self.next_number)
-            following = self._outgoing.fill(segment, self.next_number, commit)
-            if following == self.next_number:
-                # Stamped when datagrams were larger: it can only be replayed, and receivers will ask for it.
-                self.counters.add("publish.oversized")
-                following += 1
-            self.next_number = following
-            for line in self.lines:
-                line.sent = 0
+        self._unfinished = self._retry_ns is None and (self.behind or self.next_number <= commit)
         if work:
             self.cadence.sent(now_ns)
         if self.log.ended is not None and self.next_number > self.log.ended and not self.ended:
@@ -120,11 +123,14 @@ class Publisher:
         """When the next heartbeat, or the next try on a full socket, is due."""
         if self._retry_ns is not None:
             return self._retry_ns
+        if self._unfinished:
+            return 0
         return self.cadence.deadline_ns()
 
     def handle_timer(self, now_ns: int) -> None:
         """Send the heartbeat that is due; a full socket is tried again by the turn itself."""
-        if not self.cadence.due(now_ns):
+        # While packets wait for a socket, `next_number` would announce what nobody has been sent.
+        if self._unfinished or self.behind or not self.cadence.due(now_ns):
             return
         if self.ended:
             packet = MOLDUDP64.end_of_session(self.log.session, self.next_number)
