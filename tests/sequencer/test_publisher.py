@@ -126,8 +126,9 @@ def test_a_long_backlog_takes_several_turns_that_follow_at_once(wires: list[Wire
     publisher = publisher_of(log, [])  # no line is ever full
     publisher.publish(log.last, MS)
     assert 1 < publisher.next_number <= TURN_BATCHES * BATCH_DATAGRAMS + 1
-    assert publisher.deadline_ns() == 0
-    publisher.publish(log.last, MS)
+    while publisher.next_number <= log.last:
+        assert publisher.deadline_ns() == 0
+        publisher.publish(log.last, MS)
     assert publisher.next_number == log.next_number
     assert publisher.deadline_ns() == MS + 10 * MS
 
