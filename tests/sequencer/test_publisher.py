@@ -130,7 +130,6 @@ def test_a_long_backlog_takes_several_turns_that_follow_at_once(wires: list[Wire
         assert publisher.deadline_ns() == 0
         publisher.publish(log.last, MS)
     assert publisher.next_number == log.next_number
-    assert publisher.deadline_ns() == MS + 10 * MS
 
 
 def test_no_heartbeat_while_a_socket_is_full(wires: list[Wire]) -> None:
