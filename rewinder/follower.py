@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from rewinder.log import MessageLog
 
 
+IDLE_REPORT_NS = 200_000_000
+"""How often a follower that does not vote says what it holds, at most."""
+
+
 @define(eq=False)
 class Follower:
     """The machine of one follower; a new connection begins with `accepted`.
@@ -29,10 +33,12 @@ class Follower:
 
     log: MessageLog
     counters: Counters
+    voter: bool = False
     epoch: int = field(default=0, init=False)
     _accepted: int = field(default=0, init=False)
     _compared: bool = field(default=False, init=False)
     _reported: int = field(default=0, init=False)
+    _not_before_ns: int = field(default=0, init=False)
     _committed: int = field(default=0, init=False)  # as told on this connection; may run ahead of the records
 
     @property
@@ -76,11 +82,17 @@ class Follower:
         self.log.append_records(messages)
         self._commit()
 
-    def held(self) -> bytes | None:
-        """What to tell the primary now; None when there is nothing new."""
+    def held(self, now_ns: int) -> bytes | None:
+        """What to tell the primary now; None when there is nothing new.
+
+        Commits wait for a voter, so he tells at once. From anybody else it is for the status, and may be late.
+        """
         number = self.log.last if self.log.durability == "memory" else self.log.synced
         if not self._compared or number == self._reported:
             return None
+        if not self.voter and now_ns < self._not_before_ns:
+            return None
+        self._not_before_ns = now_ns + IDLE_REPORT_NS
         self._reported = number
         return Held(self.epoch, number).encode()
 

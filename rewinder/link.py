@@ -90,7 +90,7 @@ class Link:
     def answer(self, now_ns: int) -> None:
         """Tell the primary what is held by now."""
         if self.following is not None:
-            held = self.follower.held()
+            held = self.follower.held(now_ns)
             if held is not None:
                 self._session.send_unsequenced(held)
                 self._write(now_ns)

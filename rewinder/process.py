@@ -29,6 +29,7 @@ class RewinderSettings(NodeSettings):
 
     replay_port: int = 0
     request_port: int | None = None
+    voter: bool = False
     primaries: tuple[tuple[str, int], ...] = ()
     node_password: str = ""
     datagram_bytes: int = 1472
@@ -62,7 +63,7 @@ class RewinderProcess(Node):
             server = RequestServer(MOLDUDP64, store, capacity=settings.datagram_bytes)
             self.requests = RequestPort.open(settings.host, settings.request_port, server)
             self.pump.watch(self.requests.fileno(), self.requests.on_ready)
-        self.follower = Follower(self.log, self.counters)
+        self.follower = Follower(self.log, self.counters, settings.voter)
         self.link = Link(
             self.pump,
             self.follower,

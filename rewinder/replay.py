@@ -119,7 +119,7 @@ class LogServer:
             client.mid_packet = cursor.offset != cursor.target
             if not client.mid_packet:
                 self.at_edge(client)
-                if not client.flush(now_ns):
+                if not client.flush(now_ns, more=cursor.number <= self.visible):
                     return sent
                 if not self._aim(client, cursor, now_ns):
                     return sent

@@ -96,11 +96,14 @@ class Client:
         """Queue one unsequenced packet; `flush` sends it."""
         self.session.send_unsequenced(payload)
 
-    def flush(self, now_ns: int) -> bool:
-        """Send what is queued; False when the peer does not take it all now (the pump goes on later)."""
+    def flush(self, now_ns: int, *, more: bool = False) -> bool:
+        """Send what is queued; False when the peer does not take it all now (the pump goes on later).
+
+        `more` promises that the application writes something to the socket at once.
+        """
         if self.gone or self.mid_packet:
             return False
-        empty = self.connection.write(now_ns)
+        empty = self.connection.write(now_ns, more=more)
         if not empty and self.session.output_bytes > OUTPUT_LIMIT_BYTES:
             self.service.counters.add(f"{self.service.name}.unread_output")
             self.service.drop(self, "stopped reading its answers")

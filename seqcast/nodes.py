@@ -81,6 +81,7 @@ def _rewinder(configuration: Configuration, node: Node, *, spin: bool) -> Rewind
         **_common(configuration, node, spin=spin),
         replay_port=node.replay_port or 0,
         request_port=node.request_port,
+        voter=node.voter,
         primaries=tuple((peer.host, peer.node_port) for peer in configuration.sequencers),
         node_password=_node_password(configuration),
         datagram_bytes=configuration.multicast.datagram_bytes,

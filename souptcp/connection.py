@@ -93,15 +93,19 @@ class Connection:
             if count < len(space):
                 return
 
-    def write(self, now_ns: int) -> bool:
-        """Send what is queued; True when nothing is left. Call again when the socket is writable."""
+    def write(self, now_ns: int, *, more: bool = False) -> bool:
+        """Send what is queued; True when nothing is left. Call again when the socket is writable.
+
+        `more` promises that something follows at once, so that the kernel may send it all together.
+        """
         session = self.session
+        flags = sockets.MSG_MORE if more else 0
         while not self._closed and self._failure is None:
             view = session.output_view()
             if not view:
                 return True
             try:
-                count = self.socket.send(view)
+                count = self.socket.send(view, flags)
             except BlockingIOError:
                 return False
             except OSError as error:

@@ -50,10 +50,25 @@ def test_a_new_follower_copies_the_log() -> None:
     follower = Follower(new_log(), Counters())
     follow(follower, primary, commit=6)
     assert (follower.log.last, follower.log.commit, follower.log.epochs) == (10, 6, [(1, 1), (2, 7)])
-    held = follower.held()
+    held = follower.held(0)
     assert held is not None
     assert decode(held) == Held(2, 10)
-    assert follower.held() is None
+    assert follower.held(0) is None
+
+
+def test_a_voter_says_at_once_what_it_holds_and_others_now_and_then() -> None:
+    for voter, expected in ((True, [4, 5, 6]), (False, [4, 6])):
+        primary = primary_log((1, 3))
+        follower = Follower(new_log(), Counters(), voter=voter)
+        follow(follower, primary, commit=0)
+        said = []
+        for now_ns in (0, 1_000_000, 300_000_000):
+            held = follower.held(now_ns)
+            if held is not None:
+                said.append(decode(held).number)  # type: ignore[union-attr]
+            primary.append(b"x", Stamp(99, primary.next_number, b"ALPHA "))
+            follower.sequenced(primary.last, primary.messages(primary.last, 1))
+        assert said == expected
 
 
 def test_a_commit_number_that_runs_ahead_of_the_records_is_kept() -> None:

@@ -545,7 +545,7 @@ class MuteSocket:
     def setblocking(self, flag: bool) -> None:
         pass
 
-    def send(self, data: memoryview) -> int:
+    def send(self, data: memoryview, flags: int = 0) -> int:
         raise BrokenPipeError(errno.EPIPE, "Broken pipe")
 
     def recv_into(self, space: memoryview) -> int:
