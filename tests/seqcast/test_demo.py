@@ -52,9 +52,6 @@ from seqcast.latency import LatencyHistogram
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SHARED_DATA = Path(
-    os.environ.get("SEQCAST_SHARED_DATA", Path(__file__).resolve().parents[3] / "shared" / "data")
-)
 RUN_SECONDS = 100
 MESSAGES = 3_000
 COMMAND = "from seqcast.cli.demo import command; command()"
@@ -439,10 +436,8 @@ def test_an_input_from_a_file(tmp_path: Path, messages: int | None, packed: bool
     assert found == expected
 
 
-def test_an_input_of_real_messages(tmp_path: Path) -> None:
-    source = SHARED_DATA / "nasdaq_itch50_head_35581.itch"
-    if not source.exists():
-        pytest.skip(f"no {source}: set SEQCAST_SHARED_DATA")
+def test_an_input_of_real_messages(tmp_path: Path, shared_data: Path) -> None:
+    source = shared_data / "nasdaq_itch50_head_35581.itch"
     payloads, data = [], source.read_bytes()
     while data:
         length = int.from_bytes(data[:2], "big")

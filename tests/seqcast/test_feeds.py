@@ -20,9 +20,6 @@ from hypothesis import strategies as st
 from seqcast import feeds
 from seqcast.feeds import FeedError, FeedReader, FeedWriter, StampColumns, open_input
 
-SHARED_DATA = Path(
-    os.environ.get("SEQCAST_SHARED_DATA", Path(__file__).resolve().parents[3] / "shared" / "data")
-)
 REAL_FILES = {"nasdaq_itch50_head_35581.itch": 35_581, "synthetic_itch50_12012.itch": 12_012}
 
 MESSAGES = [b"hello", b"x", bytes(range(256)), b"\n", b"\x00\x00", b"last"]
@@ -525,11 +522,8 @@ def test_any_bytes_read_as_the_oracle_reads_them(data, limit, chunk_bytes, batch
 
 
 @pytest.fixture(params=sorted(REAL_FILES))
-def real_file(request) -> Path:
-    path = SHARED_DATA / request.param
-    if not path.exists():
-        pytest.skip(f"no {path}: set SEQCAST_SHARED_DATA")
-    return path
+def real_file(request, shared_data) -> Path:
+    return shared_data / request.param
 
 
 def test_real_files_are_rewritten_byte_identically(real_file):

@@ -9,7 +9,6 @@ import itertools
 import os
 from collections import Counter
 from decimal import Decimal
-from pathlib import Path
 
 import oracle_feeds
 import pytest
@@ -20,9 +19,6 @@ from oracle_itch import Book, number
 from seqcast import itch
 from seqcast.itch_messages import MESSAGE_TYPES, ItchError, Kind, decode, encode
 
-SHARED_DATA = Path(
-    os.environ.get("SEQCAST_SHARED_DATA", Path(__file__).resolve().parents[3] / "shared" / "data")
-)
 HOUR = 3_600_000_000_000
 MINUTE = HOUR // 60
 
@@ -285,11 +281,8 @@ def test_encode_then_decode_gives_the_values_back(message):
 
 
 @pytest.mark.parametrize("name", ["nasdaq_itch50_head_35581.itch", "synthetic_itch50_12012.itch"])
-def test_real_files_decode_and_encode_back(name):
-    path = SHARED_DATA / name
-    if not path.exists():
-        pytest.skip(f"no {path}: set SEQCAST_SHARED_DATA")
-    for message in unframed(path.read_bytes()):
+def test_real_files_decode_and_encode_back(name, shared_data):
+    for message in unframed((shared_data / name).read_bytes()):
         assert encode(chr(message[0]), decode(message)[1]) == message
 
 

@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 
     from seqcast.receiver import Receiver
 
-DATA = os.environ.get("SEQCAST_SHARED_DATA") or Path(__file__).resolve().parents[3] / "shared" / "data"
-REAL = Path(DATA) / "nasdaq_itch50_head_35581.itch"
-
 
 def collect(receiver: Receiver, count: int, seconds: float = 20.0) -> list[tuple[int, bytes]]:
     """The next `count` messages as (number, payload)."""
@@ -88,10 +85,10 @@ def test_a_large_message_comes_whole(bus: Bus) -> None:
     assert got == {b"before", large, large[::-1], b"after"}
 
 
-@pytest.mark.skipif(not REAL.exists(), reason=f"{REAL} is not there")
-def test_the_real_file_comes_out_as_it_went_in(quiet_bus: Bus, tmp_path: Path) -> None:
+def test_the_real_file_comes_out_as_it_went_in(quiet_bus: Bus, tmp_path: Path, shared_data: Path) -> None:
     """The sequence of the README, with two listeners from before and one from the middle."""
     bus = quiet_bus
+    real = shared_data / "nasdaq_itch50_head_35581.itch"
     outputs = [tmp_path / f"{name}.itch" for name in "abcde"]
 
     def start(command: str, output: Path) -> subprocess.Popen[bytes]:
@@ -105,7 +102,7 @@ def test_the_real_file_comes_out_as_it_went_in(quiet_bus: Bus, tmp_path: Path) -
 
     early = [start("listen", output) for output in outputs[:2]]
     bus.start_all()
-    sent = bus.run("send", "--user", "ITCH01", "--format", "binaryfile", "--json", REAL)
+    sent = bus.run("send", "--user", "ITCH01", "--format", "binaryfile", "--json", real)
     middle = start("listen", outputs[2])
     assert sent.returncode == 0, sent.stderr
     summary = json.loads(sent.stdout)
@@ -117,7 +114,7 @@ def test_the_real_file_comes_out_as_it_went_in(quiet_bus: Bus, tmp_path: Path) -
         assert process.returncode == 0
         assert json.loads(out)["delivered"] == 35_581
     for output in outputs:
-        assert output.read_bytes() == REAL.read_bytes()
+        assert output.read_bytes() == real.read_bytes()
 
 
 def test_it_goes_on_after_a_restart(bus: Bus) -> None:
