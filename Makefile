@@ -9,6 +9,7 @@ C_SOURCES := $(wildcard native/src/*.c)
 C_HEADERS := $(wildcard native/src/*.h)
 C_OBJECTS := $(patsubst native/src/%.c,build/ctest/%.o,$(C_SOURCES))
 C_TESTS := $(patsubst native/tests/%.c,build/ctest/%,$(wildcard native/tests/test_*.c))
+SMOKES := $(patsubst native/fuzz/fuzz_%.c,build/ctest/smoke_%,$(wildcard native/fuzz/fuzz_*.c))
 FUZZ_FLAGS := -std=c11 -g -O1 -Inative/src -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
 FUZZ_OBJECTS := $(patsubst native/src/%.c,build/fuzz/%.o,$(C_SOURCES))
 FUZZERS := $(patsubst native/fuzz/%.c,build/fuzz/%,$(wildcard native/fuzz/fuzz_*.c))
@@ -68,9 +69,13 @@ build/ctest/%.o: native/src/%.c $(C_HEADERS)
 build/ctest/test_%: native/tests/test_%.c $(C_OBJECTS) $(C_HEADERS) $(wildcard native/tests/*.h)
 	$(CC) $(C_FLAGS) -o $@ $< $(C_OBJECTS)
 
-ctest: system $(C_TESTS)
-	@for test in $(C_TESTS); do $$test || exit 1; done
-	@echo "$(words $(C_TESTS)) C tests passed under AddressSanitizer and UndefinedBehaviorSanitizer"
+build/ctest/smoke_%: native/fuzz/fuzz_%.c native/fuzz/smoke.c $(C_OBJECTS) $(C_HEADERS)
+	$(CC) $(filter-out -Wconversion,$(C_FLAGS)) -o $@ $< native/fuzz/smoke.c $(C_OBJECTS)
+
+# The C tests, and each fuzz target over the same few thousand inputs (`make fuzz` goes on looking).
+ctest: system $(C_TESTS) $(SMOKES)
+	@for test in $(C_TESTS) $(SMOKES); do $$test || { echo "$$test failed"; exit 1; }; done
+	@echo "$(words $(C_TESTS)) C tests and $(words $(SMOKES)) fuzz targets passed under AddressSanitizer and UndefinedBehaviorSanitizer"
 
 build/fuzz/%.o: native/src/%.c $(C_HEADERS)
 	@mkdir -p $(@D)
