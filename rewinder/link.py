@@ -8,18 +8,7 @@ from attrs import define, field
 
 from rewinder.errors import RefusedRecord, StorageFull
 from rewinder.pump import READABLE, WRITABLE
-from souptcp import (
-    SOUPBINTCP,
-    Accepted,
-    ClientSession,
-    Closed,
-    Connection,
-    EndOfSession,
-    Rejected,
-    Sequenced,
-    Unsequenced,
-    connect,
-)
+from souptcp import Accepted, Closed, EndOfSession, Rejected, Sequenced, Unsequenced, log_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,6 +18,7 @@ if TYPE_CHECKING:
     from rewinder.counters import Counters
     from rewinder.follower import Follower
     from rewinder.pump import Pump
+    from souptcp import ClientSession, Connection
 
 RETRY_NS = 50_000_000
 """First pause after a failed connection; doubles up to the limit, with jitter."""
@@ -105,22 +95,21 @@ class Link:
         address = self.primaries[self._position]
         log = self.follower.log
         try:
-            socket = connect(*address)
+            connection, self._session = log_in(
+                address,
+                user=self.user,
+                password=self.password,
+                session=log.session,
+                sequence_number=self.follower.login_number,
+                now_ns=now_ns,
+            )
         except OSError as error:
             self._lost(str(error), now_ns)
             return
-        self._session = ClientSession(
-            SOUPBINTCP,
-            user=self.user,
-            password=self.password,
-            session=log.session.strip(b" "),
-            sequence_number=self.follower.login_number,
-            now_ns=now_ns,
-        )
-        self._connection = Connection(socket, self._session)
+        self._connection = connection
         self._events = READABLE | WRITABLE  # writable says that the connection is made
         self._due_ns = now_ns + LOGIN_LIMIT_NS
-        self.pump.watch(socket.fileno(), self._on_ready, self._events)
+        self.pump.watch(connection.fileno(), self._on_ready, self._events)
         self.pump.timers.watch(self)
 
     def _on_ready(self, events: int, now_ns: int) -> int:

@@ -79,8 +79,7 @@ class RewinderProcess(Node):
     def finish(self, now_ns: int) -> int:
         """Show what has become committed, and tell the primary what is held."""
         work = 0
-        if self.log.durability != "memory" and self.log.synced < self.log.last:
-            self.log.sync()
+        self.log.sync()
         if self.log.commit > self.replay.visible:
             work += self.replay.show(self.log.commit, now_ns)
         self.link.answer(now_ns)

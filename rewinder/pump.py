@@ -116,7 +116,6 @@ class Pump:
     finish: Callable[[int], int] = field(default=lambda _now: 0)
     timers: Timers = field(factory=Timers, init=False)
     stopping: bool = field(default=False, init=False)
-    stop_signal: int | None = field(default=None, init=False)
     turns: int = field(default=0, init=False)
     clock: Clock = field(factory=Clock, init=False)
     _epoll: select.epoll = field(factory=select.epoll, init=False)
@@ -153,8 +152,7 @@ class Pump:
         self._wake = (ours, kernels)
         signal.set_wakeup_fd(kernels.fileno(), warn_on_full_buffer=False)
 
-        def note(number: int, _frame: FrameType | None) -> None:
-            self.stop_signal = number
+        def note(_number: int, _frame: FrameType | None) -> None:
             self.stopping = True
 
         def drain(_events: int, _now_ns: int) -> int:

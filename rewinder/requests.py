@@ -29,7 +29,6 @@ class LogStore:
 
     log: MessageLog
     datagram_bytes: int
-    unreadable: int = field(default=0, init=False)
     _packer: BlockPacker = field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -40,11 +39,13 @@ class LogStore:
         return self.log.commit if session == self.log.session else None
 
     def pack(self, _session: bytes, first: int, count: int, capacity: int) -> tuple[bytes, int]:
-        """Message blocks of one segment; a request that spans two is asked for again from there."""
+        """Message blocks of one segment; a request that spans two is asked for again from there.
+
+        What cannot be read is not there: the server counts it as unavailable.
+        """
         try:
             segment, _ = self.log.locate(first)
         except LogError:
-            self.unreadable += 1
             return b"", 0
         return self._packer.pack(segment, first, first + count - 1, capacity)
 

@@ -318,7 +318,7 @@ class Service:
             return
         client.logged_in = True
         self.counters.add(f"{self.name}.logins")
-        client.session.accept(answer.session.strip(b" "), answer.sequence_number, now_ns)
+        client.session.accept(answer.session, answer.sequence_number, now_ns)
         self.pump.timers.watch(client)
         self.application.started(client, now_ns)
         client.flush(now_ns)

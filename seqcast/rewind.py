@@ -6,23 +6,13 @@ from typing import TYPE_CHECKING
 
 from attrs import define, field
 
-from souptcp import (
-    REJECT_REASONS,
-    SOUPBINTCP,
-    Accepted,
-    ClientSession,
-    Closed,
-    Connection,
-    EndOfSession,
-    Rejected,
-    Sequenced,
-    connect,
-)
+from souptcp import REJECT_REASONS, Accepted, Closed, EndOfSession, Rejected, Sequenced, log_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from native.messages import Messages
+    from souptcp import ClientSession, Connection
 
 CONNECT_TIMEOUT_NS = 2_000_000_000
 """A rewinder that has not let us in by then is taken for dead, and the next one is asked."""
@@ -58,16 +48,15 @@ class Rewind:
         now_ns: int,
     ) -> Rewind:
         """Begin to connect; raises OSError when that fails at once."""
-        socket = connect(*address)
-        client = ClientSession(
-            SOUPBINTCP,
+        connection, client = log_in(
+            address,
             user=user,
             password=password,
-            session=session.strip(b" "),
+            session=session,
             sequence_number=number,
             now_ns=now_ns,
         )
-        return cls(address, number, Connection(socket, client), client, now_ns)
+        return cls(address, number, connection, client, now_ns)
 
     def fileno(self) -> int:
         """The descriptor to wait on."""

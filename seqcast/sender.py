@@ -16,23 +16,13 @@ from native.messages import MessageTable
 from seqcast._native import Outbox
 from seqcast.errors import LoginRefused, NotConnected, TimedOut, WouldBlock
 from seqcast.submission import Submission
-from souptcp import (
-    REJECT_REASONS,
-    SOUPBINTCP,
-    Accepted,
-    ClientSession,
-    Closed,
-    Connection,
-    Debug,
-    Rejected,
-    Unsequenced,
-    connect,
-)
+from souptcp import REJECT_REASONS, Accepted, Closed, Debug, Rejected, Unsequenced, log_in
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from native.messages import Messages
+    from souptcp import ClientSession, Connection
 
 OUTBOX_BYTES = 4 << 20
 """Frames that may be in flight: what a sender has to keep to be able to send it again."""
@@ -222,19 +212,17 @@ class Sender:
     def _connect(self, now_ns: int) -> None:
         address = self.sequencers[self._position % len(self.sequencers)]
         try:
-            socket = connect(*address)
+            self._connection, self._session = log_in(
+                address,
+                user=self.user,
+                password=self.password,
+                session=self.session,
+                sequence_number=0,
+                now_ns=now_ns,
+            )
         except OSError as error:
             self._lost(str(error), now_ns)
             return
-        self._session = ClientSession(
-            SOUPBINTCP,
-            user=self.user,
-            password=self.password,
-            session=self.session.strip(b" "),
-            sequence_number=0,
-            now_ns=now_ns,
-        )
-        self._connection = Connection(socket, self._session)
         self._opened_ns = now_ns
         self.submission.connected()
         self._watch(select.POLLIN | select.POLLOUT)
@@ -296,8 +284,6 @@ class Sender:
             if isinstance(event, Closed):
                 self._lost(event.reason, now_ns)
                 return
-        if self._connection is not None:
-            self._write(now_ns)
 
     def _patience(self, now_ns: int) -> float:
         """Seconds until a timer is due."""

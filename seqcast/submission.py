@@ -33,7 +33,6 @@ class Submission:
     committed_number: int = field(default=0, init=False)
     resumed_at: int | None = field(default=None, init=False)  # the sequencer's first answer ever
     answered: bool = field(default=False, init=False)  # by the present connection
-    resent_bytes: int = field(default=0, init=False)  # sent again after a reconnection
 
     @property
     def in_flight(self) -> int:
@@ -68,12 +67,9 @@ class Submission:
             raise StreamLost(
                 f"the sequencer knows this user up to {sequence}, but had acknowledged {self.committed_sequence}"
             )
-        else:
-            before = len(outbox.unsent)
-            if not outbox.resume(sequence):
-                raise StreamLost(
-                    f"the sequencer has this user up to {sequence}, "
-                    f"but this sender has sent no more than {outbox.next_sequence - 1}: is the name used twice?"
-                )
-            self.resent_bytes += max(0, len(outbox.unsent) - before)
+        elif not outbox.resume(sequence):
+            raise StreamLost(
+                f"the sequencer has this user up to {sequence}, "
+                f"but this sender has sent no more than {outbox.next_sequence - 1}: is the name used twice?"
+            )
         self.answered = True

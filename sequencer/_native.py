@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from native import ffi, lib
 
@@ -86,23 +86,17 @@ class CommitKernel:
         )
         return ffi.unpack(self._dirty, count)  # type: ignore[no-any-return]
 
-    def committed(self, slot: int) -> tuple[int, int]:
-        """(highest committed sender sequence, its stream number) of one sender; (0, 0) before the first."""
-        row = self._rows[slot]
-        return row.committed_sequence, row.committed_number
-
 
 class Outgoing:
     """A batch of MoldUDP64 downstream packets, packed from the log and sent on connected sockets."""
 
-    __slots__ = ("_cdata", "_length", "count")
+    __slots__ = ("_cdata", "count")
 
     def __init__(self, session: bytes, datagrams: int, datagram_bytes: int) -> None:
         pointer = lib.sc_outgoing_new(session, datagrams, datagram_bytes)
         if pointer == ffi.NULL:
             raise MemoryError(f"no memory for {datagrams} datagrams of {datagram_bytes} bytes")
         self._cdata = ffi.gc(pointer, lib.sc_outgoing_free)
-        self._length = ffi.new("uint32_t *")
         self.count = 0
 
     def fill(self, segment: Segment, number: int, last: int) -> int:
@@ -120,11 +114,3 @@ class Outgoing:
         if sent < 0:
             raise OSError(-sent, os.strerror(-sent))
         return sent
-
-    def datagrams(self) -> list[bytes]:
-        """Copies of the packets, for transports that are not sockets."""
-        packets = []
-        for i in range(self.count):
-            start: Any = lib.sc_outgoing_datagram(self._cdata, i, self._length)
-            packets.append(bytes(ffi.buffer(start, self._length[0])))
-        return packets

@@ -12,7 +12,7 @@ import time
 from typing import TYPE_CHECKING
 
 from rewinder.errors import LogError
-from souptcp import SOUPBINTCP, ClientSession, Closed, Connection, Rejected, Sequenced, connect
+from souptcp import Closed, Rejected, Sequenced, log_in
 
 if TYPE_CHECKING:
     from rewinder.log import MessageLog
@@ -64,18 +64,16 @@ def _fetch(
 ) -> str:
     """Append what one rewinder has of the records up to `wanted`; returns why it ended."""
     try:
-        socket = connect(*address)
+        connection, _ = log_in(
+            address,
+            user=user,
+            password=password,
+            session=log.session,
+            sequence_number=log.next_number,
+            now_ns=time.monotonic_ns(),
+        )
     except OSError as error:
         return str(error)
-    session = ClientSession(
-        SOUPBINTCP,
-        user=user,
-        password=password,
-        session=log.session.strip(b" "),
-        sequence_number=log.next_number,
-        now_ns=time.monotonic_ns(),
-    )
-    connection = Connection(socket, session)
     try:
         while log.last < wanted:
             left = deadline - time.monotonic()

@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING
 from attrs import define, field
 
 from rewinder.errors import StorageFull
-from rewinder.record import Kind, Stamp, epoch_payload
+from rewinder.record import SENDER_BYTES, Kind, Stamp, epoch_payload
 from sequencer._native import CommitKernel
 from sequencer.commit import Commit
 
 if TYPE_CHECKING:
-    from rewinder.counters import Counters
     from rewinder.log import MessageLog
     from sequencer.publisher import Publisher
     from sequencer.replication import ReplicationPort
@@ -40,7 +39,6 @@ class Primary:
     publisher: Publisher
     submit: SubmitPort
     replication: ReplicationPort
-    counters: Counters
     epoch: int = field(default=0, init=False)
     commit: Commit = field(init=False)
     storage_error: str | None = field(default=None, init=False)
@@ -56,13 +54,7 @@ class Primary:
         self.epoch = epoch
         log = self.log
         if log.ended is None:
-            stamp = Stamp(
-                time_ns=max(utc_ns, log.last_time_ns),
-                sender_sequence=epoch,
-                sender=self.name.encode("ascii").ljust(6),
-                kind=Kind.EPOCH,
-            )
-            start = log.append(epoch_payload(epoch, self.name), stamp)
+            start = self._append(Kind.EPOCH, epoch_payload(epoch, self.name), epoch, utc_ns)
         else:  # nothing follows the end of the session; what is there is served on
             start = log.last
             self.submit.refuse = self._ended_sentence()
@@ -75,13 +67,7 @@ class Primary:
         """Write the end-of-session record; returns its number. Submissions are refused from now on."""
         log = self.log
         if log.ended is None:
-            stamp = Stamp(
-                time_ns=max(utc_ns, log.last_time_ns),
-                sender_sequence=0,
-                sender=self.name.encode("ascii").ljust(6),
-                kind=Kind.END,
-            )
-            log.append(b"", stamp)
+            self._append(Kind.END, b"", 0, utc_ns)
             self.submit.refuse = self._ended_sentence()
         assert log.ended is not None
         return log.ended
@@ -131,6 +117,16 @@ class Primary:
 
     def handle_timer(self, _now_ns: int) -> None:
         """The turn itself does what is due."""
+
+    def _append(self, kind: Kind, payload: bytes, sequence: int, utc_ns: int) -> int:
+        """Append a record of our own; returns its number."""
+        stamp = Stamp(
+            time_ns=max(utc_ns, self.log.last_time_ns),
+            sender_sequence=sequence,
+            sender=self.name.encode("ascii").ljust(SENDER_BYTES),
+            kind=kind,
+        )
+        return self.log.append(payload, stamp)
 
     def _hold(self, last: int, now_ns: int) -> int:
         """What this node holds, to the durability that the stream claims."""

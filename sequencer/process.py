@@ -105,9 +105,7 @@ class SequencerProcess(Node):
             says_end=False,
             voters=settings.voters,
         )
-        self.primary = Primary(
-            settings.name, log, settings.write_quorum, publisher, submit, replication, counters
-        )
+        self.primary = Primary(settings.name, log, settings.write_quorum, publisher, submit, replication)
         self.primary.open((log.epochs[-1][0] if log.epochs else 0) + 1, self.pump.clock.utc_ns)
         for name, port, application in (
             ("submit", settings.submit_port, submit),

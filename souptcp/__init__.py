@@ -19,7 +19,7 @@ which protocol and version is spoken. Messages come in batches, which cost no Py
 """
 
 from souptcp.client import ClientSession
-from souptcp.connection import Connection, Listener, connect
+from souptcp.connection import Connection, Listener, connect, log_in
 from souptcp.errors import LocalProtocolError, OutputFull, RemoteProtocolError
 from souptcp.events import (
     Accepted,
@@ -93,4 +93,5 @@ __all__ = [
     "State",
     "Unsequenced",
     "connect",
+    "log_in",
 ]

@@ -15,6 +15,9 @@ from contextlib import suppress
 from os import strerror
 from typing import TYPE_CHECKING
 
+from souptcp.client import ClientSession
+from souptcp.framing import SOUPBINTCP
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -264,6 +267,30 @@ def connect(host: str, port: int) -> sockets.socket:
     except OSError as error:
         raise _named(error, f"cannot connect to {host}:{port}") from error
     return socket
+
+
+def log_in(
+    address: tuple[str, int],
+    *,
+    user: str,
+    password: str,
+    session: bytes,
+    sequence_number: int,
+    now_ns: int,
+) -> tuple[Connection, ClientSession]:
+    """Begin to connect to a SoupBinTCP server, with the login queued; the caller goes on with `Connection`.
+
+    Raises OSError as `connect` does, LocalProtocolError for what does not fit its field.
+    """
+    client = ClientSession(
+        SOUPBINTCP,
+        user=user,
+        password=password,
+        session=session,
+        sequence_number=sequence_number,
+        now_ns=now_ns,
+    )
+    return Connection(connect(*address), client), client
 
 
 def _resolve(host: str, port: int, flags: int) -> tuple[int, int, int, str, tuple[object, ...]]:
