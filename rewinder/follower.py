@@ -1,8 +1,9 @@
 """A follower: a node that keeps a copy of the primary's log.
 
-It logs in to the primary's node port at the number after its own last record, learns the primary's epoch
-table, cuts what the two logs do not share, appends what comes, and says what it holds. Nothing it holds is
-shown to a receiver before the primary has said that it is committed.
+It logs in to the primary's node port at the number after its own last record, learns the primary's epoch and its
+table of epochs, cuts what the two logs do not share, appends what comes, and says what it holds. Nothing it holds
+is shown to a receiver before the primary has said that it is committed. It follows nobody of an epoch below the
+one that its node has promised.
 """
 
 from __future__ import annotations
@@ -12,12 +13,12 @@ from typing import TYPE_CHECKING
 from attrs import define, field
 
 from rewinder.errors import ForkedLog
-from rewinder.replication import Committed, Epochs, Held, decode, shared_last
+from rewinder.replication import Committed, Epochs, Go, Held, decode, shared_last
 
 if TYPE_CHECKING:
     from native.messages import Messages
     from rewinder.counters import Counters
-    from rewinder.log import MessageLog
+    from rewinder.voter import Voter
 
 
 IDLE_REPORT_NS = 200_000_000
@@ -28,44 +29,62 @@ IDLE_REPORT_NS = 200_000_000
 class Follower:
     """The machine of one follower; a new connection begins with `accepted`.
 
-    Invariant: no record is appended before the epoch table of this connection was compared with our own.
+    Invariants: no record is appended before the epoch table of this connection was compared with our own, and
+    none while a higher epoch is promised than that of the connection.
     """
 
-    log: MessageLog
+    voter: Voter
     counters: Counters
-    voter: bool = False
     epoch: int = field(default=0, init=False)
+    owner: str = field(default="", init=False)
+    refused: str | None = field(default=None, init=False)
+    """Why whom we are connected to is not followed; None while it may be."""
+    handed_over: bool = field(default=False, init=False)
+    """Whether the primary has stopped and wants this node to take over."""
     _accepted: int = field(default=0, init=False)
     _compared: bool = field(default=False, init=False)
     _reported: int = field(default=0, init=False)
     _not_before_ns: int = field(default=0, init=False)
     _committed: int = field(default=0, init=False)  # as told on this connection; may run ahead of the records
+    _queue: list[bytes] = field(factory=list, init=False)
 
     @property
     def login_number(self) -> int:
         """The number to log in at."""
-        return self.log.next_number
+        return self.voter.log.next_number
+
+    @property
+    def in_step(self) -> bool:
+        """Whether the log is known to be the beginning of that of whom we follow."""
+        return self._compared
 
     def accepted(self, sequence_number: int) -> None:
-        """The primary lets us in and will send `sequence_number` next."""
+        """We are let in, and `sequence_number` comes next."""
         self._accepted = sequence_number
         self._compared = False
         self._reported = 0
         self._committed = 0
+        self.refused = None
+        self.handed_over = False
+        self._queue = [self.voter.state().encode()]
 
     def unsequenced(self, payload: bytes) -> bool:
         """A packet beside the log. False: log in anew, at `login_number`.
 
         Raises ForkedLog when the primary's log contradicts what this node knows to be committed.
         """
+        if self.refused is not None:
+            return True
         match decode(payload):
-            case Epochs(epoch, table):
-                return self._compare(epoch, table)
+            case Epochs(epoch, owner, table):
+                return self._meet(epoch, owner, table)
             case Committed(epoch, number) if epoch == self.epoch and self._compared:
                 self._committed = max(self._committed, number)
                 self._commit()
             case Committed():
                 self.counters.add("follower.stale_commit")
+            case Go(epoch, number) if epoch == self.epoch and number == self.voter.log.last:
+                self.handed_over = self._compared and self.voter.votes
             case _:
                 self.counters.add("follower.unknown")
         return True
@@ -75,40 +94,67 @@ class Follower:
 
         Raises LogError naming the record that is wrong, StorageFull when there is no room.
         """
+        log = self.voter.log
+        if self.refused is not None or self.voter.epoch > self.epoch:
+            self.counters.add("follower.fenced", len(messages))
+            return
         if not self._compared:
             raise ForkedLog(f"the primary sent record {first_number} before its epoch table")
-        if first_number != self.log.next_number:
-            raise ForkedLog(f"the primary sent record {first_number}, expected {self.log.next_number}")
-        self.log.append_records(messages)
+        if first_number != log.next_number:
+            raise ForkedLog(f"the primary sent record {first_number}, expected {log.next_number}")
+        log.append_records(messages)
         self._commit()
 
-    def held(self, now_ns: int) -> bytes | None:
-        """What to tell the primary now; None when there is nothing new.
+    def outgoing(self, now_ns: int) -> list[bytes]:
+        """What to tell the primary now.
 
-        Commits wait for a voter, so he tells at once. From anybody else it is for the status, and may be late.
+        Commits wait for a voter, so he tells at once what he holds. From anybody else it is for the status, and
+        may be late.
         """
-        number = self.log.last if self.log.durability == "memory" else self.log.synced
-        if not self._compared or number == self._reported:
+        packets, self._queue = self._queue, []
+        held = self._held(now_ns)
+        if held is not None:
+            packets.append(held)
+        return packets
+
+    def _held(self, now_ns: int) -> bytes | None:
+        voter, log = self.voter, self.voter.log
+        number = log.last if log.durability == "memory" else log.synced
+        if not self._compared or number == self._reported or voter.epoch > self.epoch:
             return None
-        if not self.voter and now_ns < self._not_before_ns:
+        if voter.name not in voter.voters and now_ns < self._not_before_ns:
             return None
+        if log.ended is not None and number == log.ended and self.epoch > log.epochs[-1][0]:
+            voter.adopt(self.epoch)
         self._not_before_ns = now_ns + IDLE_REPORT_NS
         self._reported = number
         return Held(self.epoch, number).encode()
 
     def _commit(self) -> None:
         """Follow the primary's commit number as far as the records are here."""
-        self.log.commit = max(self.log.commit, min(self._committed, self.log.last))
+        log = self.voter.log
+        log.commit = max(log.commit, min(self._committed, log.last))
+        if self.voter.look_for_admission():
+            self._queue.append(self.voter.state().encode())
+            self._reported = 0
 
-    def _compare(self, epoch: int, table: tuple[tuple[int, int], ...]) -> bool:
-        self.epoch = epoch
-        log = self.log
+    def _meet(self, epoch: int, owner: str, table: tuple[tuple[int, int], ...]) -> bool:
+        """Follow who serves the log, if we may; compare the two logs."""
+        voter = self.voter
+        if not voter.follow(epoch, owner):
+            promise = voter.promise
+            self.refused = f"epoch {promise.epoch} is promised to {promise.owner}, this is {owner} of {epoch}"
+            self.counters.add("follower.refused")
+            self._queue.append(voter.answer().encode())
+            return True
+        self.epoch, self.owner = epoch, owner
+        log = voter.log
         # The primary lets us in at our own number, or at the end of its log when that comes first.
         shared = shared_last(log.epochs, log.last, table, self._accepted - 1)
         if shared < log.last:
             if shared < log.commit:
                 raise ForkedLog(
-                    f"the primary's log shares only records up to {shared} with this one, "
+                    f"the log of {owner} shares only records up to {shared} with this one, "
                     f"but records up to {log.commit} are committed here"
                 )
             self.counters.add("follower.cut", log.last - shared)

@@ -31,7 +31,7 @@ SLICE_RECORDS = 1 << 16
 DUMP_ROWS = 1024
 """Records read at once."""
 
-KIND_NAMES = {int(Kind.DATA): "data", int(Kind.EPOCH): "epoch", int(Kind.END): "end"}
+KIND_NAMES = {int(kind): kind.name.lower() for kind in Kind}
 
 
 @frozen
@@ -233,7 +233,7 @@ class _Check:
                 stamp = read_stamp(segment.view[max(end, segment.end - STAMP_BYTES) : segment.end])
                 if stamp.kind == Kind.EPOCH:
                     self._epochs.append((stamp.sender_sequence, segment.last))
-                else:
+                elif stamp.kind == Kind.END:
                     self._ended = segment.last
             elif stop is not Stop.NONE or segment.count >= limit:
                 return stop

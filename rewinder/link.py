@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from attrs import define, field
 
+from rewinder.dial import Dial, Identity, Patience
 from rewinder.errors import RefusedRecord, StorageFull
-from rewinder.pump import READABLE, WRITABLE
-from souptcp import Accepted, Closed, EndOfSession, Rejected, Sequenced, Unsequenced, log_in
+from souptcp import Accepted, EndOfSession, Sequenced, Unsequenced
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from native.messages import Messages
     from rewinder.counters import Counters
     from rewinder.follower import Follower
+    from rewinder.network import Network
     from rewinder.pump import Pump
-    from souptcp import ClientSession, Connection
 
 RETRY_NS = 50_000_000
 """First pause after a failed connection; doubles up to the limit, with jitter."""
@@ -26,105 +26,91 @@ RETRY_NS = 50_000_000
 RETRY_LIMIT_NS = 1_000_000_000
 """Longest pause: a primary that comes back is followed again within about a second."""
 
-LOGIN_LIMIT_NS = 3_000_000_000
-"""A primary that has not answered the login by then is given up."""
+REFUSED_NS = 200_000_000
+"""How long a connection to a primary that may not be followed is kept, so that it learns why."""
+
+HOLD_NS = 200_000_000
+"""How long whoever was promised an epoch may take to say that it has opened it, before others are tried."""
 
 
 @define(eq=False)
 class Link:
-    """Follows whichever of `primaries` lets us in. `report(sentence)` is told when the state changes.
+    """Follows whichever of `primaries` (node ports, by name) lets us in.
 
-    A log that cannot be reconciled, or not trusted, raises LogError out of the pump: the process must not go on.
+    `report(sentence)` is told when the state changes, `met(now_ns)` when somebody has let us in. A log that
+    cannot be reconciled, or not trusted, raises LogError out of the pump: the process must not go on.
+
+    `suspicion` says why there is no primary, as far as this node can tell: it was set when a whole round over
+    `primaries` has failed since one was followed.
     """
 
     pump: Pump
+    network: Network
+    identity: Identity
+    patience: Patience
     follower: Follower
-    primaries: list[tuple[str, int]]
-    user: str
-    password: str
+    primaries: dict[str, tuple[str, int]]
     counters: Counters
     random: Random
     report: Callable[[str], None]
-    following: tuple[str, int] | None = field(default=None, init=False)
+    met: Callable[[int], None] = lambda _now_ns: None
+    following: str | None = field(default=None, init=False)
+    suspicion: str | None = field(default=None, init=False)
     ended: bool = field(default=False, init=False)
-    _connection: Connection | None = field(default=None, init=False)
-    _session: ClientSession = field(init=False)
-    _events: int = field(default=READABLE, init=False)
-    _position: int = field(default=-1, init=False)
+    _dial: Dial = field(init=False)
+    _order: list[str] = field(init=False)
     _failures: int = field(default=0, init=False)
     _due_ns: int | None = field(default=0, init=False)
 
+    def __attrs_post_init__(self) -> None:
+        self._dial = Dial(self.pump, self.network, self.identity, self.patience, self._handle, self._lost)
+        self._order = list(self.primaries)
+        if not self._order:
+            self._due_ns = None
+
+    @property
+    def address(self) -> tuple[str, int] | None:
+        """Where whom we follow is."""
+        return None if self.following is None else self.primaries[self.following]
+
     def deadline_ns(self) -> int | None:
-        """When to connect again, or when the session wants its timer."""
-        if self._connection is None:
-            return self._due_ns
-        session_ns = self._session.deadline_ns()
-        if self.following is None and self._due_ns is not None:
-            return self._due_ns if session_ns is None else min(self._due_ns, session_ns)
-        return session_ns
+        """When to connect, or to give up whom we may not follow."""
+        return self._due_ns
 
     def handle_timer(self, now_ns: int) -> None:
-        """Connect, or keep the connection alive."""
-        if self._connection is None:
-            self._connect(now_ns)
+        """Connect to the next one."""
+        if self._due_ns is None or now_ns < self._due_ns:
             return
-        if self.following is None and self._due_ns is not None and now_ns >= self._due_ns:
-            self._lost("no answer to the login", now_ns)
+        self._due_ns = None
+        if self._dial.open:
+            self._lost(f"not followed: {self.follower.refused}", now_ns)
             return
-        for event in self._session.handle_timer(now_ns):
-            if isinstance(event, Closed):
-                self._lost(event.reason, now_ns)
-                return
-        self._write(now_ns)
+        self._dial.connect(self.primaries[self._order[0]], self.follower.login_number, now_ns)
 
     def answer(self, now_ns: int) -> None:
         """Tell the primary what is held by now."""
-        if self.following is not None:
-            held = self.follower.held(now_ns)
-            if held is not None:
-                self._session.send_unsequenced(held)
-                self._write(now_ns)
+        if self._dial.logged_in:
+            for packet in self.follower.outgoing(now_ns):
+                self._dial.send(packet, now_ns)
+            if self.follower.refused is not None and self._due_ns is None:
+                self.following = None
+                self._wake(now_ns + REFUSED_NS)
+
+    def turn_to(self, name: str, now_ns: int, *, wait_ns: int = 0) -> None:
+        """Leave whom we follow, and try `name` first, after `wait_ns`."""
+        self._drop()
+        self.suspicion = None
+        self._failures = 0
+        if name in self.primaries:
+            self._order.remove(name)
+            self._order.insert(0, name)
+        if self._order:
+            self._wake(now_ns + wait_ns)
 
     def close(self) -> None:
-        """Let go of the primary."""
+        """Let go of the primary, and look for none."""
         self._due_ns = None
         self._drop()
-
-    def _connect(self, now_ns: int) -> None:
-        self._position = (self._position + 1) % len(self.primaries)
-        address = self.primaries[self._position]
-        log = self.follower.log
-        try:
-            connection, self._session = log_in(
-                address,
-                user=self.user,
-                password=self.password,
-                session=log.session,
-                sequence_number=self.follower.login_number,
-                now_ns=now_ns,
-            )
-        except OSError as error:
-            self._lost(str(error), now_ns)
-            return
-        self._connection = connection
-        self._events = READABLE | WRITABLE  # writable says that the connection is made
-        self._due_ns = now_ns + LOGIN_LIMIT_NS
-        self.pump.watch(connection.fileno(), self._on_ready, self._events)
-        self.pump.timers.watch(self)
-
-    def _on_ready(self, events: int, now_ns: int) -> int:
-        connection = self._connection
-        if connection is None:
-            return 0
-        work = 0
-        if events & ~WRITABLE:
-            for event in connection.read(now_ns):
-                work += 1
-                self._handle(event, now_ns)
-                if self._connection is not connection:
-                    return work
-        self._write(now_ns)
-        return work
 
     def _handle(self, event: object, now_ns: int) -> None:
         match event:
@@ -133,54 +119,68 @@ class Link:
             case Unsequenced(messages):
                 for message in messages:
                     if not self.follower.unsequenced(bytes(message)):
-                        self._lost("the logs were reconciled; logging in at the shared record", now_ns)
+                        self._again("the logs were reconciled; logging in at the shared record", now_ns)
                         return
             case Accepted(_, sequence_number):
+                self.met(now_ns)
                 self.follower.accepted(sequence_number)
-                self.following = self.primaries[self._position]
+                self.following = self._order[0]
+                self.suspicion = None
                 self._failures = 0
-                self.report(f"following {self.following[0]}:{self.following[1]} from {sequence_number}")
-            case Rejected(reason):
-                self._lost(f"login refused ({reason})", now_ns)
+                self.report(f"following {self._where()} from {sequence_number}")
             case EndOfSession():
                 self.ended = True
-            case Closed(reason):
-                self._lost(reason, now_ns)
 
     def _append(self, first_number: int, messages: Messages, now_ns: int) -> None:
         try:
             self.follower.sequenced(first_number, messages)
         except StorageFull as error:
             self.counters.add("follower.storage_full")
-            self._lost(str(error), now_ns)
+            self._failed(str(error), now_ns, ours=True)
         except RefusedRecord as error:
             self.counters.add("follower.refused_record")
-            self._lost(str(error), now_ns)
-
-    def _write(self, now_ns: int) -> None:
-        connection = self._connection
-        if connection is None:
-            return
-        empty = connection.write(now_ns)
-        events = READABLE if empty else READABLE | WRITABLE
-        if events != self._events:
-            self._events = events
-            self.pump.change(connection.fileno(), events)
+            self._failed(str(error), now_ns, ours=True)
 
     def _lost(self, reason: str, now_ns: int) -> None:
-        host, port = self.primaries[self._position]
-        if self.following is not None or self._failures == 0:
-            self.report(f"not following {host}:{port}: {reason}")
+        """The connection is gone. One that broke is tried again at once: only a second failure is a suspicion."""
+        if self.following is not None and not self._dial.silent:
+            self._again(reason, now_ns)
+        else:
+            self._failed(reason, now_ns)
+
+    def _again(self, reason: str, now_ns: int) -> None:
+        self.report(f"not following {self._where()}: {reason}")
         self.counters.add("follower.disconnects")
         self._drop()
-        pause = min(RETRY_NS << min(self._failures, 8), RETRY_LIMIT_NS)
+        self._wake(now_ns)
+
+    def _failed(self, reason: str, now_ns: int, *, ours: bool = False) -> None:
+        """Try the next one; after a round of failures, after a pause. `ours`: the fault lies with this node."""
+        where = self._where()
+        if self.following is not None or self._failures == 0:
+            self.report(f"not following {where}: {reason}")
+        self.counters.add("follower.disconnects")
+        self._drop()
+        self._order.append(self._order.pop(0))
         self._failures += 1
-        self._due_ns = now_ns + int(pause * (1 + 0.5 * self.random.random()))
+        rounds, within = divmod(self._failures, len(self._order))
+        pause = 0
+        if ours or within == 0:
+            pause = min(RETRY_NS << min(max(rounds - 1, 0), 8), RETRY_LIMIT_NS)
+        if within == 0 and not ours:
+            self.suspicion = f"{where}: {reason}"
+        self._wake(now_ns + int(pause * (1 + 0.5 * self.random.random())))
+
+    def _wake(self, due_ns: int) -> None:
+        self._due_ns = due_ns
         self.pump.timers.watch(self)
+
+    def _where(self) -> str:
+        name = self._order[0]
+        host, port = self.primaries[name]
+        return f"{name} at {host}:{port}"
 
     def _drop(self) -> None:
         self.following = None
-        if self._connection is not None:
-            self.pump.forget(self._connection.fileno())
-            self._connection.abandon()
-            self._connection = None
+        self._due_ns = None
+        self._dial.close()

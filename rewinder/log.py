@@ -46,7 +46,8 @@ class MessageLog(LogReader):
     """An open log; made by `create`, `open`, `open_or_create` or `open_readonly`.
 
     `tail` is the segment that is appended to. `recovery` says what opening had to repair; None when all was in
-    order. The log owns its storage: `close` closes it.
+    order. `created` says that it was begun now, `lost_machine` that the machine was restarted since it was last
+    open. The log owns its storage: `close` closes it.
     """
 
     def __init__(
@@ -60,6 +61,8 @@ class MessageLog(LogReader):
         durability: str,
         segment_bytes: int,
         recovery: Recovery | None = None,
+        created: bool = False,
+        lost_machine: bool = False,
     ) -> None:
         """Put an open log together; for the class methods below."""
         super().__init__(session, segments, state)
@@ -67,15 +70,15 @@ class MessageLog(LogReader):
         self.durability = durability
         self.segment_bytes = segment_bytes
         self.recovery = recovery
+        self.created = created
+        self.lost_machine = lost_machine
         self._marks = marks
         self._commit = min(marks.commit, self.last)
         self._sync_error: str | None = None
         # Sealed segments that a process with durability `memory` left behind; synced with the first `sync`.
-        self._unsynced = [
-            segments.name(position)
-            for position in range(max(0, segments.position(marks.synced)), len(segments) - 1)
-            if segments.firsts[position + 1] - 1 > marks.synced
-        ]
+        first = max(0, segments.position(marks.synced))
+        sealed = zip(segments.firsts[first + 1 :], range(first, len(segments) - 1), strict=True)
+        self._unsynced = [segments.name(at) for following, at in sealed if following - 1 > marks.synced]
 
     # opening
 
@@ -112,6 +115,7 @@ class MessageLog(LogReader):
             marks,
             durability=durability,
             segment_bytes=segment_bytes,
+            created=True,
         )
 
     @classmethod
@@ -142,6 +146,7 @@ class MessageLog(LogReader):
         segments = SegmentSet(storage, found, firsts)
         state = StreamState()
         marks = Marks(storage, found)
+        lost_machine = marks.lost_machine
         recovery = Opening(storage, found, segments, state, marks).run(verify_bytes)
         return cls(
             storage,
@@ -152,6 +157,7 @@ class MessageLog(LogReader):
             durability=durability,
             segment_bytes=segment_bytes,
             recovery=recovery,
+            lost_machine=lost_machine,
         )
 
     @classmethod

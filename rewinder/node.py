@@ -1,4 +1,4 @@
-"""What every node process is made of: a log, a pump, a control socket, and a way to start and stop.
+"""What every node process is made of: a log, a vote, a follower, a node port, and a way to start and stop.
 
 `RewinderProcess` and `SequencerProcess` add their ports. A node reports each event that a person would care
 about as one log line, and counts everything else.
@@ -7,23 +7,32 @@ about as one log line, and counts everything else.
 from __future__ import annotations
 
 import logging
-import time
 from typing import TYPE_CHECKING, Any
 
 from attrs import define, field, frozen
 
 from rewinder import notify
-from rewinder.control import ControlServer
+from rewinder.access import Role
+from rewinder.admission import Admission
 from rewinder.counters import Counters
+from rewinder.dial import Identity, Patience
+from rewinder.errors import BadSegment, CorruptRecord, ForeignSession
+from rewinder.follower import Follower
+from rewinder.link import HOLD_NS, Link
 from rewinder.log import MessageLog
-from rewinder.pump import Idle, Pump
-from rewinder.storage import FileStorage
+from rewinder.node_port import NodePort
+from rewinder.pump import Idle
+from rewinder.service import Service
+from rewinder.surroundings import Machine
+from rewinder.voter import Voter
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from rewinder.access import Authority
-    from rewinder.service import Service
+    from rewinder.pump import Pump
+    from rewinder.service import Application
+    from rewinder.surroundings import Control, Surroundings
 
 CLOSE_LIMIT_NS = 2_000_000_000
 """How long a stopping process lets its connections drain."""
@@ -39,7 +48,10 @@ class NodeSettings:
     """What every node needs to know.
 
     `directory` belongs to this node alone; the log of a session lies in a folder of that name inside it.
-    `session` has ten bytes. `durability` is `memory`, `group` or `always`.
+    `session` has ten bytes. `durability` is `memory`, `group` or `always`. `voters` are the names of the nodes
+    whose copy counts, `write_quorum` how many of them must hold a record. `sequencers` are the node ports of
+    those that may be primary, `peers` those of all voters, by name; `node_password` lets this node in there.
+    `patience` is for the connections between nodes.
     """
 
     name: str
@@ -50,8 +62,25 @@ class NodeSettings:
     host: str
     authority: Authority
     control_path: Path
+    node_port: int
+    voters: frozenset[str]
+    write_quorum: int
+    sequencers: dict[str, tuple[str, int]]
+    peers: dict[str, tuple[str, int]]
+    node_password: str
+    patience: Patience
     fingerprint: str = ""  # of the configuration that the nodes share
     idle: Idle = Idle.BLOCK
+
+    @property
+    def session_name(self) -> str:
+        """The session without its padding."""
+        return self.session.decode("ascii").strip()
+
+    @property
+    def identity(self) -> Identity:
+        """Who this node is to the others."""
+        return Identity(self.name, self.node_password, self.session)
 
 
 @define(eq=False)
@@ -59,12 +88,21 @@ class Node:
     """The frame of a node process: open, run turns, close."""
 
     settings: NodeSettings
+    surroundings: Surroundings = field(factory=Machine, kw_only=True)
     pump: Pump = field(init=False)
     counters: Counters = field(factory=Counters, init=False)
     log: MessageLog = field(init=False)
-    control: ControlServer = field(init=False)
+    voter: Voter = field(init=False)
+    port: NodePort = field(init=False)
+    follower: Follower = field(init=False)
+    link: Link = field(init=False)
+    control: Control = field(init=False)
     services: list[Service] = field(factory=list, init=False)
-    started_ns: int = field(factory=time.monotonic_ns, init=False)
+    deposed: str | None = field(default=None, init=False)
+    """Why this node is not the primary any more, and has to stop; None while nothing of that kind happened."""
+    restart: bool = field(default=False, init=False)
+    """Whether it was asked to end and to be started again."""
+    _started_ns: int = field(default=0, init=False)
     _counters_due_ns: int = field(default=0, init=False)
 
     role = "node"
@@ -76,33 +114,64 @@ class Node:
         what is wrong.
         """
         settings = self.settings
-        self.pump = Pump(settings.idle, self.finish)
-        self.pump.stop_on_signals()
-        session = settings.session.decode("ascii").strip()
-        self.log = MessageLog.open_or_create(
-            FileStorage(settings.directory / session),
-            settings.session,
-            segment_bytes=settings.segment_bytes,
-            durability=settings.durability,
-        )
+        self.pump = self.surroundings.pump(settings, self.finish)
+        self._started_ns = self.pump.clock.now_ns
+        self.log = self._open_log()
         if self.log.recovery is not None:
             self.report("recovered", detail=str(self.log.recovery))
+        self.voter = Voter(settings.name, settings.voters, self.log, self.surroundings.draw)
+        if self.voter.unfit is not None:
+            self.report("lost its vote until it is admitted again", detail=self.voter.unfit)
+        self.follower = Follower(self.voter, self.counters)
+        self.port = NodePort(
+            self.log,
+            Admission(settings.authority, Role.REPLICATE, self.log.session),
+            self.counters,
+            name="node",
+            says_end=False,
+            voter=self.voter,
+            node=self,
+        )
+        self.link = Link(
+            self.pump,
+            self.surroundings.network,
+            settings.identity,
+            settings.patience,
+            self.follower,
+            {name: address for name, address in settings.sequencers.items() if name != settings.name},
+            self.counters,
+            self.surroundings.random,
+            lambda sentence: self.report("upstream", detail=sentence),
+            # Whoever is being served the log of an epoch that is over must not see it cut.
+            lambda now_ns: self.port.hang_up(f"{settings.name} follows another node", now_ns),
+        )
+        self.serve("node", settings.node_port, self.port, between_nodes=True)
         self.open_ports()
         for service in self.services:
             service.open()
-        self.control = ControlServer(settings.control_path, self.commands())
+        self.control = self.surroundings.control(settings, self.commands())
         self.pump.watch(self.control.fileno(), lambda _events, _now_ns: self.control.turn())
 
     def open_ports(self) -> None:
-        """Open what this kind of node serves, and append to `services`."""
+        """Open what this kind of node serves."""
         raise NotImplementedError
+
+    def serve(self, name: str, port: int, application: Application, *, between_nodes: bool = False) -> None:
+        """Open one more SoupBinTCP port; 0 takes a free one. Raises OSError naming it."""
+        listener = self.surroundings.network.listen(self.settings.host, port)
+        patience = self.settings.patience if between_nodes else None
+        self.services.append(Service(name, self.pump, listener, application, self.counters, patience))
 
     def commands(self) -> dict[str, Any]:
         """Handlers of the control plane, by command."""
-        return {"status": lambda _arguments: self.status()}
+        return {
+            "status": lambda _arguments: self.status(),
+            "why": lambda _arguments: {"why": self.why()},
+            "restart": self._restart,
+        }
 
     def run(self) -> None:
-        """Turns until SIGTERM, ctrl-C or `stop`; then an orderly end."""
+        """Turns until SIGTERM, ctrl-C, `stop` or the end of its time as primary; then an orderly end."""
         try:
             self.open()
             self.report("ready", **self.ports())
@@ -122,14 +191,33 @@ class Node:
             notify.watchdog()
         return 0
 
+    # the node port's side
+
+    @property
+    def hears(self) -> bool:
+        """Whether it follows a primary now, or is one."""
+        return self.link.following is not None and self.follower.in_step
+
+    def promised(self, owner: str, now_ns: int) -> None:
+        """A higher epoch was promised: whom we followed is not primary any more; `owner` may be soon."""
+        self.report("promised", epoch=self.voter.epoch, owner=owner)
+        self.link.turn_to(owner, now_ns, wait_ns=HOLD_NS)
+
+    def opened(self, owner: str, now_ns: int) -> None:
+        """`owner` is primary now."""
+        if self.link.following != owner:
+            self.link.turn_to(owner, now_ns)
+
+    # for people
+
     def status(self) -> dict[str, Any]:
         """What this node is doing, as plain values."""
-        log = self.log
+        log, promise = self.log, self.voter.promise
         return {
             "name": self.settings.name,
             "role": self.role,
             "fingerprint": self.settings.fingerprint,
-            "session": self.settings.session.decode("ascii").strip(),
+            "session": self.settings.session_name,
             "first": log.first,
             "last": log.last,
             "commit": log.commit,
@@ -137,13 +225,27 @@ class Node:
             "durability": log.durability,
             "ended": log.ended,
             "epoch": log.epochs[-1][0] if log.epochs else 0,
+            "promised": {"epoch": promise.epoch, "owner": promise.owner},
+            "voter": self.settings.name in self.settings.voters,
+            "votes": self.voter.votes,
+            "following": self.link.following,
             "clients": {service.name: len(service.clients) for service in self.services},
             "ports": self.ports(),
-            "uptime_seconds": (time.monotonic_ns() - self.started_ns) / 1e9,
+            "uptime_seconds": (self.pump.clock.now_ns - self._started_ns) / 1e9,
             "turns": self.pump.turns,
             "access_problem": self.settings.authority.problem,
             "counters": dict(self.counters),
         }
+
+    def why(self) -> str | None:
+        """One sentence: why nothing moves here; None when there is no reason that this node knows."""
+        if self.link.following is None:
+            return f"{self.settings.name} follows nobody ({self.link.suspicion or 'it is looking for a primary'})"
+        if self.follower.refused is not None:
+            return f"{self.settings.name} may not follow {self.link.following}: {self.follower.refused}"
+        if self.settings.name in self.settings.voters and not self.voter.votes:
+            return f"{self.settings.name} does not vote: it waits to be admitted again"
+        return None
 
     def ports(self) -> dict[str, int]:
         """The ports this node has open, by name."""
@@ -155,18 +257,53 @@ class Node:
 
     def close(self) -> None:
         """Let go of everything; safe to call on a node that was opened in part."""
-        for name in ("control", "log", "pump"):
+        for name in ("link", "control", "log", "pump"):
             part = getattr(self, name, None)
             if part is not None:
                 part.close()
 
+    def _open_log(self) -> MessageLog:
+        """Open the log. One that is damaged is put aside where others have what it held."""
+        settings = self.settings
+        try:
+            return self._open_storage()
+        except (CorruptRecord, BadSegment) as error:
+            if len(settings.voters) == 1 or isinstance(error, ForeignSession):
+                raise
+            kept = self.surroundings.set_aside(settings)
+            self.report(
+                "the log is damaged; it was put aside, and a new one begins", detail=str(error), kept=kept
+            )
+            return self._open_storage()
+
+    def _open_storage(self) -> MessageLog:
+        settings = self.settings
+        storage = self.surroundings.storage(settings)
+        try:
+            return MessageLog.open_or_create(
+                storage,
+                settings.session,
+                segment_bytes=settings.segment_bytes,
+                durability=settings.durability,
+            )
+        except BaseException:
+            storage.close()
+            raise
+
+    def _restart(self, _arguments: dict[str, Any]) -> dict[str, Any]:
+        self.report("asked to start again")
+        self.restart = True
+        self.pump.stop()
+        return {}
+
     def _drain(self) -> None:
         """Close the connections in an orderly way, within a bound."""
-        now_ns = time.monotonic_ns()
+        now_ns = self.pump.clock.read()
+        self.link.close()
         for service in self.services:
             service.close(now_ns)
         limit_ns = now_ns + CLOSE_LIMIT_NS
         self.pump.finish = lambda _now_ns: 0
         while not all(service.drained for service in self.services) and now_ns < limit_ns:
             self.pump.turn(limit_ns - now_ns)
-            now_ns = time.monotonic_ns()
+            now_ns = self.pump.clock.now_ns

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from random import Random
 from typing import Any
 
 from attrs import define, field, frozen
@@ -10,28 +9,20 @@ from attrs import define, field, frozen
 from moldudp import MOLDUDP64, RequestServer
 from rewinder.access import Role
 from rewinder.admission import Admission
-from rewinder.follower import Follower
-from rewinder.link import Link
 from rewinder.node import Node, NodeSettings
 from rewinder.replay import LogServer
 from rewinder.requests import LogStore, RequestPort
-from rewinder.service import Service
-from souptcp import Listener
 
 
 @frozen
 class RewinderSettings(NodeSettings):
     """What a rewinder needs beside what every node needs.
 
-    `primaries` are the node ports of the sequencers; `node_password` lets this node in there. `request_port`
-    is the UDP port of MoldUDP64 re-requests, None for none.
+    `request_port` is the UDP port of MoldUDP64 re-requests, None for none.
     """
 
     replay_port: int = 0
     request_port: int | None = None
-    voter: bool = False
-    primaries: tuple[tuple[str, int], ...] = ()
-    node_password: str = ""
     datagram_bytes: int = 1472
 
 
@@ -41,8 +32,6 @@ class RewinderProcess(Node):
 
     settings: RewinderSettings
     replay: LogServer = field(init=False)
-    follower: Follower = field(init=False)
-    link: Link = field(init=False)
     requests: RequestPort | None = field(default=None, init=False)
 
     role = "rewinder"
@@ -53,27 +42,12 @@ class RewinderProcess(Node):
         admission = Admission(settings.authority, Role.REPLAY, self.log.session)
         self.replay = LogServer(self.log, admission, self.counters)
         self.replay.visible = self.log.commit
-        self.services.append(
-            Service(
-                "replay", self.pump, Listener(settings.host, settings.replay_port), self.replay, self.counters
-            )
-        )
+        self.serve("replay", settings.replay_port, self.replay)
         if settings.request_port is not None:
             store = LogStore(self.log, settings.datagram_bytes)
             server = RequestServer(MOLDUDP64, store, capacity=settings.datagram_bytes)
             self.requests = RequestPort.open(settings.host, settings.request_port, server)
             self.pump.watch(self.requests.fileno(), self.requests.on_ready)
-        self.follower = Follower(self.log, self.counters, settings.voter)
-        self.link = Link(
-            self.pump,
-            self.follower,
-            list(settings.primaries),
-            settings.name,
-            settings.node_password,
-            self.counters,
-            Random(),  # noqa: S311  (jitter)
-            lambda sentence: self.report("upstream", detail=sentence),
-        )
         self.pump.timers.watch(self.link)
 
     def finish(self, now_ns: int) -> int:
@@ -86,26 +60,18 @@ class RewinderProcess(Node):
         return work + super().finish(now_ns)
 
     def ports(self) -> dict[str, int]:
-        """Replay, and requests where they are served."""
+        """Node port, replay, and requests where they are served."""
         ports = super().ports()
         if self.requests is not None:
             ports["request"] = self.requests.port
         return ports
 
     def status(self) -> dict[str, Any]:
-        """The node's status, with whom it follows."""
-        following = self.link.following
-        return {
-            **super().status(),
-            "following": f"{following[0]}:{following[1]}" if following else None,
-            "requests": self.requests.counters() if self.requests is not None else {},
-        }
+        """The node's status, with what was asked for again."""
+        return {**super().status(), "requests": self.requests.counters() if self.requests is not None else {}}
 
     def close(self) -> None:
-        """Let go of the primary and of the request port first."""
-        link = getattr(self, "link", None)
-        if link is not None:
-            link.close()
+        """Let go of the request port first."""
         if self.requests is not None:
             self.pump.forget(self.requests.fileno())
             self.requests.close()

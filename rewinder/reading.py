@@ -59,6 +59,11 @@ class LogReader:
         return self._state.epochs
 
     @property
+    def admissions(self) -> dict[str, tuple[int, int]]:
+        """By name of each voter that was re-admitted: its incarnation, and the number of the record that says so."""
+        return self._state.admissions
+
+    @property
     def ended(self) -> int | None:
         """Number of the end-of-session record; None while the session goes on."""
         return self._state.ended

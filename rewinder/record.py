@@ -45,8 +45,10 @@ __all__ = [
     "Flags",
     "Kind",
     "Stamp",
+    "admission_payload",
     "check_record",
     "epoch_payload",
+    "read_admission",
     "read_epoch",
     "read_stamp",
     "stamp_record",
@@ -56,6 +58,7 @@ _STAMP = struct.Struct(">BB6sQQ")  # everything but the checksum
 _NUMBER = struct.Struct(">Q")
 _CRC = struct.Struct(">I")
 _EPOCH = struct.Struct(">Q6s")
+_ADMISSION = struct.Struct(">6sQ")
 
 _NUMBER_LIMIT = 1 << 64
 
@@ -69,6 +72,8 @@ class Kind(IntEnum):
     """The first record of an epoch: a node has become primary."""
     END = 2
     """The last record of the session."""
+    ADMIT = 3
+    """A voter that had lost what it held, and has it again, votes from here on."""
 
 
 class Flags(IntFlag):
@@ -157,6 +162,25 @@ def read_epoch(payload: bytes | memoryview) -> tuple[int, str]:
         raise DamagedRecord(0, f"an epoch start has {_EPOCH.size} bytes, not {len(payload)}")
     epoch, name = _EPOCH.unpack(payload)
     return epoch, name.decode("ascii", "replace").rstrip()
+
+
+def admission_payload(voter: str, incarnation: int) -> bytes:
+    """The payload of an admission record: the voter's name (6 bytes, space-padded), its incarnation (8).
+
+    An incarnation is drawn at random when a node begins its copy of the session; see `rewinder.promise`.
+    """
+    name = voter.encode("ascii").ljust(SENDER_BYTES)
+    if len(name) != SENDER_BYTES:
+        raise LocalProtocolError(f"node name {voter!r} is longer than {SENDER_BYTES} characters")
+    return _ADMISSION.pack(name, incarnation)
+
+
+def read_admission(payload: bytes | memoryview) -> tuple[str, int]:
+    """(voter, incarnation) from the payload of an admission record; DamagedRecord (number 0) if it is none."""
+    if len(payload) != _ADMISSION.size:
+        raise DamagedRecord(0, f"an admission has {_ADMISSION.size} bytes, not {len(payload)}")
+    name, incarnation = _ADMISSION.unpack(payload)
+    return name.decode("ascii", "replace").rstrip(), incarnation
 
 
 def _checksum(covered: bytes, number: int) -> int:

@@ -27,8 +27,10 @@ from souptcp import (
 if TYPE_CHECKING:
     from native.messages import Messages
     from rewinder.counters import Counters
+    from rewinder.dial import Patience
+    from rewinder.network import Listening
     from rewinder.pump import Pump
-    from souptcp import Listener, LoginRequest
+    from souptcp import LoginRequest
 
 CLIENT_LIMIT = 1024
 """Connections a port holds at once: more are closed on arrival, so that descriptors stay bounded."""
@@ -216,13 +218,14 @@ class Lingering:
 
 @define(eq=False)
 class Service:
-    """A listening port and its clients."""
+    """A listening port and its clients. `patience` is for clients that are nodes; others get what is usual."""
 
     name: str
     pump: Pump
-    listener: Listener
+    listener: Listening
     application: Application
     counters: Counters
+    patience: Patience | None = None
     clients: dict[int, Client] = field(factory=dict, init=False)
     _lingering: dict[int, Lingering] = field(factory=dict, init=False)
 
@@ -301,13 +304,21 @@ class Service:
                 self.counters.add(f"{self.name}.too_many_clients")
                 socket.close()
                 continue
-            session = ServerSession(SOUPBINTCP, now_ns=now_ns)
+            session = self._session(now_ns)
             client = Client(self, Connection(socket, session), session)
             self.clients[id(client)] = client
             self.counters.add(f"{self.name}.connects")
             self.pump.watch(socket.fileno(), client.on_ready)
             self.pump.timers.watch(client)
         return accepted
+
+    def _session(self, now_ns: int) -> ServerSession:
+        patience = self.patience
+        if patience is None:
+            return ServerSession(SOUPBINTCP, now_ns=now_ns)
+        return ServerSession(
+            SOUPBINTCP, now_ns=now_ns, heartbeat_ns=patience.heartbeat_ns, timeout_ns=patience.silence_ns
+        )
 
     def _login(self, client: Client, request: LoginRequest, now_ns: int) -> None:
         answer = self.application.login(client, request, now_ns)

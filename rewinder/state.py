@@ -1,4 +1,4 @@
-"""What a log knows beside its records: the sender table, the epochs, and where the session ended.
+"""What a log knows beside its records: the sender table, the epochs, the admissions, and where the session ended.
 
 All of it is in the records. It is carried from one checkpoint to the next by reading what lies between.
 """
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from native.messages import MessageTable
 from rewinder._native import NO_LIMIT, Stop
 from rewinder.checkpoint import Checkpoint
-from rewinder.record import Kind, read_stamp
+from rewinder.record import STAMP_BYTES, Kind, read_admission, read_stamp
 from rewinder.senders import SenderTable
 
 if TYPE_CHECKING:
@@ -18,14 +18,18 @@ if TYPE_CHECKING:
 
 
 class StreamState:
-    """The sender table, the epoch table (epoch, number of its first record), and the end of the session."""
+    """The sender table, the epoch table (epoch, number of its first record), and the end of the session.
 
-    __slots__ = ("_table", "ended", "epochs", "senders")
+    `admissions` has, by name of each voter that was re-admitted, its incarnation and the number of the record.
+    """
+
+    __slots__ = ("_table", "admissions", "ended", "epochs", "senders")
 
     def __init__(self) -> None:
         self.senders = SenderTable()
         self.epochs: list[tuple[int, int]] = []
         self.ended: int | None = None
+        self.admissions: dict[str, tuple[int, int]] = {}
         self._table = MessageTable(1)
 
     def restore(self, checkpoint: Checkpoint) -> None:
@@ -34,10 +38,15 @@ class StreamState:
         self.senders.unpack(checkpoint.senders)
         self.epochs[:] = checkpoint.epochs
         self.ended = checkpoint.ended or None
+        self.admissions.clear()
+        self.admissions.update((name, (incarnation, at)) for name, incarnation, at in checkpoint.admissions)
 
     def checkpoint(self, session: bytes, first: int) -> Checkpoint:
         """The state before record `first`, which is the next one."""
-        return Checkpoint(session, first, self.ended or 0, tuple(self.epochs), self.senders.pack())
+        admissions = tuple((name, *row) for name, row in self.admissions.items())
+        return Checkpoint(
+            session, first, self.ended or 0, tuple(self.epochs), self.senders.pack(), admissions
+        )
 
     def read(self, segment: Segment, limit: int = NO_LIMIT) -> Stop:
         """Check and take up the records behind the segment's end, until it holds `limit`."""
@@ -48,11 +57,15 @@ class StreamState:
             self.note_control(segment)
 
     def note_control(self, segment: Segment) -> None:
-        """The last record of the segment is an epoch start or the end of the session."""
+        """The last record of the segment is an epoch start, the end of the session or an admission."""
         number = segment.last
         segment.kernel.rows(number, 1, NO_LIMIT, self._table)
-        stamp = read_stamp(self._table.view(segment.view, 1)[0])
+        record = self._table.view(segment.view, 1)[0]
+        stamp = read_stamp(record)
         if stamp.kind == Kind.EPOCH:
             self.epochs.append((stamp.sender_sequence, number))
         elif stamp.kind == Kind.END:
             self.ended = number
+        elif stamp.kind == Kind.ADMIT:
+            voter, incarnation = read_admission(record[:-STAMP_BYTES])
+            self.admissions[voter] = (incarnation, number)

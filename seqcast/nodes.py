@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from rewinder.access import Authority, read_node_password
+from rewinder.dial import Patience
 from rewinder.process import RewinderProcess, RewinderSettings
 from rewinder.pump import Idle
 from seqcast.settings import NodeRole
 from sequencer.process import SequencerProcess, SequencerSettings
+from souptcp.session import HEARTBEAT_NS
 
 if TYPE_CHECKING:
     from rewinder.node import Node as NodeProcess
@@ -36,6 +38,15 @@ def _common(configuration: Configuration, node: Node, *, spin: bool) -> dict[str
         "host": node.host,
         "authority": _authority(configuration),
         "control_path": configuration.control_path(node.name),
+        "node_port": node.node_port,
+        "voters": frozenset(voter.name for voter in configuration.voters),
+        "write_quorum": configuration.write_quorum,
+        "sequencers": {peer.name: (peer.host, peer.node_port) for peer in configuration.sequencers},
+        "peers": {peer.name: (peer.host, peer.node_port) for peer in configuration.voters},
+        "node_password": _node_password(configuration),
+        "patience": Patience(
+            min(configuration.timing.node_heartbeat_ns, HEARTBEAT_NS), configuration.timing.suspect_ns
+        ),
         "fingerprint": configuration.fingerprint(),
         "idle": Idle.SPIN if spin else Idle.BLOCK,
     }
@@ -61,18 +72,14 @@ def _sequencer(configuration: Configuration, node: Node, *, spin: bool) -> Seque
     return SequencerSettings(
         **_common(configuration, node, spin=spin),
         submit_port=node.submit_port or 0,
-        node_port=node.node_port,
         lines=tuple((line.group, line.port) for line in multicast.lines),
         interface=multicast.interface,
         ttl=multicast.ttl,
         datagram_bytes=multicast.datagram_bytes,
         heartbeat_ns=configuration.timing.heartbeat_ns,
-        voters=frozenset(voter.name for voter in configuration.voters),
-        write_quorum=configuration.write_quorum,
         rewinders=tuple(
             (peer.host, peer.replay_port) for peer in configuration.rewinders if peer.replay_port
         ),
-        node_password=_node_password(configuration),
     )
 
 
@@ -81,8 +88,5 @@ def _rewinder(configuration: Configuration, node: Node, *, spin: bool) -> Rewind
         **_common(configuration, node, spin=spin),
         replay_port=node.replay_port or 0,
         request_port=node.request_port,
-        voter=node.voter,
-        primaries=tuple((peer.host, peer.node_port) for peer in configuration.sequencers),
-        node_password=_node_password(configuration),
         datagram_bytes=configuration.multicast.datagram_bytes,
     )

@@ -25,6 +25,9 @@ NODE_CHARACTERS = 6
 DATAGRAM_BYTES_ETHERNET = 1472
 """Largest UDP payload in one Ethernet frame of 1500 bytes."""
 
+NODE_HEARTBEATS = 5
+"""Heartbeats between nodes in the time after which a silent one is suspected: a few may be late."""
+
 PORT_KEYS = ("node_port", "submit_port", "replay_port", "request_port")
 
 TABLES = ("multicast", "log", "access", "timing", "receiver")
@@ -109,20 +112,28 @@ class Access:
 
 @frozen
 class Timing:
-    """Heartbeats of the lines and of the node connections, and when a silent primary is suspected."""
+    """How often the multicast lines carry a heartbeat, and when a primary that nodes hear nothing of is suspected.
+
+    The two have nothing to do with each other: receivers do not take part in a takeover.
+    """
 
     heartbeat_ms: int = 1000
-    suspect_ms: int = 3000
+    suspect_ms: int = 1000
 
     @property
     def heartbeat_ns(self) -> int:
-        """Nanoseconds between heartbeats in quiet times."""
+        """Nanoseconds between heartbeats of the multicast lines in quiet times."""
         return self.heartbeat_ms * 1_000_000
 
     @property
     def suspect_ns(self) -> int:
-        """Nanoseconds of silence after which the primary is suspected."""
+        """Nanoseconds of silence on a connection between nodes after which the primary is suspected."""
         return self.suspect_ms * 1_000_000
+
+    @property
+    def node_heartbeat_ns(self) -> int:
+        """Nanoseconds between heartbeats that nodes send each other."""
+        return self.suspect_ns // NODE_HEARTBEATS
 
 
 @frozen

@@ -63,21 +63,48 @@ REPEAT_NS = 500_000_000
 CONFIGURATION_STATUS = 2
 """Exit status of a child whose configuration is wrong: nothing gets better by another try."""
 
+DEPOSED_STATUS = 3
+"""Exit status of a child that was deposed: another node is primary now. Started again it is a standby."""
+
+RESTART_STATUS = 4
+"""Exit status of a child that asks to be started again, because its configuration has changed."""
+
+RENEWAL_NS = 50_000_000
+"""Pause of a renewal, the new start of a child that was deposed or asked for it: nothing is wrong with it."""
+
+QUICK_RENEWAL_NS = 1_000_000_000
+"""A child that lived longer than this before its renewal has done something meanwhile."""
+
+QUICK_RENEWALS_LIMIT = 20
+"""Quick renewals in a row; any more count as quick deaths, so that nodes that depose each other do not spin."""
+
 
 @define
 class Restarts:
     """When to start a child again: after a pause that doubles, and not for ever."""
 
     quick_deaths: int = 0
+    quick_renewals: int = 0
 
     def died(self, status: int, lived_ns: int) -> int | None:
-        """Return the pause in nanoseconds before the next start, None when there is to be none."""
+        """Return the pause in nanoseconds before the next start, None when there is to be none.
+
+        A renewal is no death: it adds nothing to the quick ones, and it does not forgive them either.
+        """
         if status == CONFIGURATION_STATUS:
             return None
+        if self._is_renewal(status, lived_ns):
+            return RENEWAL_NS
         self.quick_deaths = self.quick_deaths + 1 if lived_ns < QUICK_DEATH_NS else 1
         if self.quick_deaths > QUICK_DEATHS_LIMIT:
             return None
         return min(RESTART_NS << (self.quick_deaths - 1), RESTART_LIMIT_NS)
+
+    def _is_renewal(self, status: int, lived_ns: int) -> bool:
+        """Whether the child was deposed or asked to restart, and that is not how it always ends at once."""
+        renewed = status in (DEPOSED_STATUS, RESTART_STATUS)
+        self.quick_renewals = self.quick_renewals + 1 if renewed and lived_ns < QUICK_RENEWAL_NS else 0
+        return renewed and self.quick_renewals <= QUICK_RENEWALS_LIMIT
 
 
 @define(eq=False)
@@ -253,6 +280,9 @@ class Supervisor:
             return
         if status == CONFIGURATION_STATUS:
             self._give_up(place, "its configuration is wrong", status)
+        elif place.restarts.quick_renewals:
+            times = place.restarts.quick_renewals
+            self._give_up(place, f"it was deposed or asked to restart {times} times, soon after its start", 1)
         else:
             self._give_up(place, f"it died {QUICK_DEATHS_LIMIT + 1} times in a row soon after its start", 1)
 

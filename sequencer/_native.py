@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from native import ffi, lib
 
 if TYPE_CHECKING:
+    import socket
+
     from native.messages import Messages
     from rewinder.segment import Segment
     from rewinder.senders import SenderTable
@@ -105,12 +107,23 @@ class Outgoing:
         self.count = lib.sc_outgoing_count(self._cdata)
         return following
 
-    def send(self, fileno: int, start: int) -> int:
+    def send(self, line: socket.socket, start: int) -> int:
         """Send datagrams `start..count-1` without blocking; returns how many left.
 
-        Raises BlockingIOError when the socket is full, OSError when the network refuses the first.
+        A line without a descriptor (of a simulated network) gets them one by one. Raises BlockingIOError when
+        the socket is full, OSError when the network refuses the first.
         """
+        fileno = line.fileno()
+        if fileno < 0:
+            for index in range(start, self.count):
+                line.send(self._datagram(index))
+            return self.count - start
         sent: int = lib.sc_outgoing_send(self._cdata, fileno, start)
         if sent < 0:
             raise OSError(-sent, os.strerror(-sent))
         return sent
+
+    def _datagram(self, index: int) -> bytes:
+        """The bytes of one packet."""
+        length = ffi.new("uint32_t *")
+        return bytes(ffi.buffer(lib.sc_outgoing_datagram(self._cdata, index, length), length[0]))

@@ -26,6 +26,10 @@ class Commit:
         if number > self._held.get(voter, 0):
             self._held[voter] = number
 
+    def forget(self, voter: str) -> None:
+        """`voter` has lost what it held, and holds nothing that counts before it says so again."""
+        self._held.pop(voter, None)
+
     def advance(self) -> int:
         """The commit number now."""
         if len(self._held) >= self.write_quorum:

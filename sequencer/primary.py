@@ -12,14 +12,18 @@ from typing import TYPE_CHECKING
 from attrs import define, field
 
 from rewinder.errors import StorageFull
-from rewinder.record import SENDER_BYTES, Kind, Stamp, epoch_payload
+from rewinder.record import SENDER_BYTES, Kind, Stamp, admission_payload, epoch_payload
 from sequencer._native import CommitKernel
 from sequencer.commit import Commit
+from sequencer.followers import Followers
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rewinder.log import MessageLog
+    from rewinder.node_port import NodePort
+    from rewinder.voter import Voter
     from sequencer.publisher import Publisher
-    from sequencer.replication import ReplicationPort
     from sequencer.submit import SubmitPort
 
 GROUP_NS = 1_000_000
@@ -31,43 +35,75 @@ STORAGE_RETRY_NS = 500_000_000
 
 @define(eq=False)
 class Primary:
-    """The primary of one epoch. `open` begins it; `turn` ends each turn of the process."""
+    """The primary of the epoch that its voter has promised to itself. `open` begins it; `turn` ends each turn.
 
-    name: str
-    log: MessageLog
+    `deposed(reason)` is told when somebody is found to have promised a higher epoch.
+    """
+
+    voter: Voter
     write_quorum: int
     publisher: Publisher
     submit: SubmitPort
-    replication: ReplicationPort
+    port: NodePort
+    deposed: Callable[[str], None]
+    utc_ns: Callable[[], int]
     epoch: int = field(default=0, init=False)
     commit: Commit = field(init=False)
+    followers: Followers = field(init=False)
     storage_error: str | None = field(default=None, init=False)
     _acknowledgements: CommitKernel = field(init=False)
     _storage_retry_ns: int = field(default=0, init=False)
     _sync_due_ns: int | None = field(default=None, init=False)
 
-    def open(self, epoch: int, utc_ns: int) -> None:
-        """Write the epoch-start record and take up the work.
+    @property
+    def name(self) -> str:
+        """The name of the node."""
+        return self.voter.name
+
+    @property
+    def log(self) -> MessageLog:
+        """The stream."""
+        return self.voter.log
+
+    def open(self, now_ns: int) -> None:
+        """Write the epoch-start record and take up the work; senders are let in when it is committed.
 
         Raises StorageFull when the log has no room for it.
         """
-        self.epoch = epoch
         log = self.log
+        self.epoch = self.voter.epoch
         if log.ended is None:
-            start = self._append(Kind.EPOCH, epoch_payload(epoch, self.name), epoch, utc_ns)
-        else:  # nothing follows the end of the session; what is there is served on
+            start = self._append(Kind.EPOCH, epoch_payload(self.epoch, self.name), self.epoch)
+            self.submit.refuse = f"epoch {self.epoch} is being opened"
+        else:  # nothing follows the end of the session; what is there is committed and served on
             start = log.last
+            self.voter.adopt(self.epoch)
             self.submit.refuse = self._ended_sentence()
         self.commit = Commit(self.write_quorum, start, log.commit)
         self._acknowledgements = CommitKernel(log.senders, log.commit)
-        self.replication.commit = self.commit
-        self.replication.epoch = epoch
+        self.followers = Followers(
+            self.epoch,
+            self.commit,
+            self.port,
+            self.voter.voters,
+            self._admit,
+            self.deposed,
+            self.port.counters,
+        )
+        self.port.hang_up(f"epoch {self.epoch} begins", now_ns)
+        self.port.visible = log.last
+        self.port.primary = self.followers
 
-    def end_session(self, utc_ns: int) -> int:
+    @property
+    def established(self) -> bool:
+        """Whether the start of the epoch is committed."""
+        return self.log.commit >= self.commit.epoch_start
+
+    def end_session(self) -> int:
         """Write the end-of-session record; returns its number. Submissions are refused from now on."""
         log = self.log
         if log.ended is None:
-            self._append(Kind.END, b"", 0, utc_ns)
+            self._append(Kind.END, b"", 0)
             self.submit.refuse = self._ended_sentence()
         assert log.ended is not None
         return log.ended
@@ -86,21 +122,24 @@ class Primary:
         work = 0
         # With a quorum of one the wire comes first: whoever follows would only take the processor from it.
         alone = self.write_quorum == 1
-        if not alone and last > self.replication.visible:
-            work += self.replication.show(last, now_ns)
-        self.commit.held(self.name, self._hold(last, now_ns))
+        if not alone and last > self.port.visible:
+            work += self.port.show(last, now_ns)
+        if self.voter.epoch == self.epoch:
+            self.commit.held(self.name, self._hold(last, now_ns))
         number = self.commit.advance()
         before = log.commit
         if number > before:
             log.commit = number
             work += number - before
+            if before < self.commit.epoch_start and log.ended is None and self.storage_error is None:
+                self.submit.refuse = None
         work += self.publisher.publish(number, now_ns)
         if number > before:
             self.submit.committed(self._acknowledge(before + 1, number), now_ns)
-        if alone and last > self.replication.visible:
-            work += self.replication.show(last, now_ns)
+        if alone and last > self.port.visible:
+            work += self.port.show(last, now_ns)
         if number > before:
-            self.replication.committed(now_ns)
+            self.followers.committed(now_ns)
             if log.ended is not None and number >= log.ended:
                 self.submit.close_all(self._ended_sentence(), now_ns)
         self.submit.press(now_ns)
@@ -118,10 +157,18 @@ class Primary:
     def handle_timer(self, _now_ns: int) -> None:
         """The turn itself does what is due."""
 
-    def _append(self, kind: Kind, payload: bytes, sequence: int, utc_ns: int) -> int:
+    def _admit(self, voter: str, incarnation: int) -> None:
+        """Write that a voter which had lost its vote has caught up."""
+        if self.log.ended is None:
+            try:
+                self._append(Kind.ADMIT, admission_payload(voter, incarnation), 0)
+            except StorageFull as error:
+                self.storage_full(error)
+
+    def _append(self, kind: Kind, payload: bytes, sequence: int) -> int:
         """Append a record of our own; returns its number."""
         stamp = Stamp(
-            time_ns=max(utc_ns, self.log.last_time_ns),
+            time_ns=max(self.utc_ns(), self.log.last_time_ns),
             sender_sequence=sequence,
             sender=self.name.encode("ascii").ljust(SENDER_BYTES),
             kind=kind,
@@ -162,7 +209,7 @@ class Primary:
         except StorageFull:
             return
         self.storage_error = None
-        if self.log.ended is None:
+        if self.log.ended is None and self.established:
             self.submit.refuse = None
 
     def _ended_sentence(self) -> str:

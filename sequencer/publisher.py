@@ -102,7 +102,7 @@ class Publisher:
         for line in self.lines:
             while line.sent < self._outgoing.count:
                 try:
-                    sent = self._outgoing.send(line.socket.fileno(), line.sent)
+                    sent = self._outgoing.send(line.socket, line.sent)
                 except BlockingIOError:
                     self.counters.add(f"publish.{line.name}.full")
                     self._retry_ns = now_ns + RETRY_NS

@@ -47,8 +47,8 @@ class Submission:
 class SubmitPort:
     """The application of the submit port.
 
-    `clock` gives the stamp time of the present turn. `refuse` is a sentence while no message may enter (the
-    session has ended, the disk is full), else None.
+    `clock` gives the stamp time of the present turn. `refuse` is a sentence while no message may enter (this node
+    is not the primary, the session has ended, the disk is full), else None.
     """
 
     log: MessageLog
@@ -57,7 +57,9 @@ class SubmitPort:
     counters: Counters
     clock: Clock
     on_storage_full: Callable[[StorageFull], None]
-    refuse: str | None = field(default=None, init=False)
+    refuse: str | None = field(default="this node is not the primary", init=False)
+    held: bool = field(default=False, init=False)
+    """Read nobody: the primary is about to hand over."""
     _clients: dict[bytes, Client] = field(factory=dict, init=False)
     _by_slot: dict[int, Client] = field(factory=dict, init=False)
     _paused: bool = field(default=False, init=False)
@@ -140,9 +142,10 @@ class SubmitPort:
                 client.flush(now_ns)
 
     def press(self, now_ns: int) -> None:
-        """Hold senders back while too much waits for its commit."""
+        """Hold senders back while too much waits for its commit, or while `held` is set."""
         waiting = self.log.last - self.log.commit
-        pause = waiting > (BACKLOG_LIMIT_RECORDS // 2 if self._paused else BACKLOG_LIMIT_RECORDS)
+        limit = BACKLOG_LIMIT_RECORDS // 2 if self._paused else BACKLOG_LIMIT_RECORDS
+        pause = self.held or waiting > limit
         if pause is not self._paused:
             self._paused = pause
             self.counters.add("submit.held_back" if pause else "submit.let_go")

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING
 
 from souptcp.client import ClientSession
 from souptcp.framing import SOUPBINTCP
+from souptcp.session import HEARTBEAT_NS, TIMEOUT_NS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from souptcp.events import Event
     from souptcp.session import Session
@@ -277,10 +278,14 @@ def log_in(
     session: bytes,
     sequence_number: int,
     now_ns: int,
+    heartbeat_ns: int = HEARTBEAT_NS,
+    timeout_ns: int = TIMEOUT_NS,
+    connect: Callable[[str, int], sockets.socket] = connect,
 ) -> tuple[Connection, ClientSession]:
     """Begin to connect to a SoupBinTCP server, with the login queued; the caller goes on with `Connection`.
 
-    Raises OSError as `connect` does, LocalProtocolError for what does not fit its field.
+    `connect` makes the socket: another one stands for another network. Raises OSError as `connect` does,
+    LocalProtocolError for what does not fit its field.
     """
     client = ClientSession(
         SOUPBINTCP,
@@ -289,6 +294,8 @@ def log_in(
         session=session,
         sequence_number=sequence_number,
         now_ns=now_ns,
+        heartbeat_ns=heartbeat_ns,
+        timeout_ns=timeout_ns,
     )
     return Connection(connect(*address), client), client
 

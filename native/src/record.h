@@ -27,6 +27,7 @@
 #define SC_KIND_DATA 0
 #define SC_KIND_EPOCH 1
 #define SC_KIND_END 2
+#define SC_KIND_ADMIT 3
 
 #define SC_FLAG_FIRST 1
 #define SC_FLAG_LAST 2

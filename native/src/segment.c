@@ -25,7 +25,7 @@ static uint32_t record_length(const uint8_t *frame)
 
 static int is_control(const sc_stamp *stamp)
 {
-    return stamp->kind == SC_KIND_EPOCH || stamp->kind == SC_KIND_END;
+    return stamp->kind >= SC_KIND_EPOCH && stamp->kind <= SC_KIND_ADMIT;
 }
 
 /* Counts in the record whose frame begins at `end`: the index, the count, the end and the time follow. */
@@ -223,7 +223,7 @@ static int looks_right(const uint8_t *record, uint32_t length, uint64_t last_tim
     enum { LAPSE = 1 }; /* in units of 2^56 ns, some 2.3 years: longer than any session */
     sc_stamp stamp;
     sc_record_read(record, length, &stamp);
-    if (stamp.kind > SC_KIND_END || stamp.flags > (SC_FLAG_FIRST | SC_FLAG_LAST))
+    if (stamp.kind > SC_KIND_ADMIT || stamp.flags > (SC_FLAG_FIRST | SC_FLAG_LAST))
         return 0;
     if (stamp.time < last_time || (last_time > 0 && (stamp.time - last_time) >> 56 >= LAPSE))
         return 0;

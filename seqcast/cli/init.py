@@ -13,8 +13,17 @@ from random import SystemRandom
 import click
 
 from seqcast.cli.common import Failed, examples, json_option
-from seqcast.config import FILE_NAME, parse_configuration, shown
-from seqcast.template import choose_base_port, choose_group, choose_session, render
+from seqcast.config import FILE_NAME, ConfigError, parse_configuration, shown
+from seqcast.template import (
+    VOTER_COUNTS,
+    alternatives,
+    choose_base_port,
+    choose_group,
+    choose_session,
+    planned_nodes,
+    ports_needed,
+    render,
+)
 
 SECRET_NAME = "node.secret"  # noqa: S105  (a file name)
 SECRET_CHARACTERS = 10
@@ -24,15 +33,26 @@ SECRET_CHARACTERS = 10
 @click.command(
     epilog=examples(
         "seqcast init --dir run",
+        "seqcast init --dir run --nodes 3",
         "seqcast init --dir run --session DEMO --port 30000 --group 239.192.7.1",
     )
 )
 @click.option(
-    "--nodes", type=int, default=1, metavar="N", help="Machines that may hold the stream [default: 1]."
+    "--nodes",
+    type=int,
+    default=1,
+    metavar="N",
+    help=f"How many nodes vote: {alternatives(VOTER_COUNTS)} [default: 1].",
 )
 @click.option("--dir", "directory", type=click.Path(path_type=Path), default=Path(), help="Where to write.")
 @click.option("--session", metavar="NAME", help="Name of the stream: 1 to 10 letters or digits.")
-@click.option("--port", type=int, metavar="PORT", help="First of six ports in a row [default: free ones].")
+@click.option(
+    "--port",
+    type=int,
+    metavar="PORT",
+    help=f"First of {alternatives(map(ports_needed, VOTER_COUNTS))} ports in a row, "
+    f"for {alternatives(VOTER_COUNTS)} voters [default: free ones].",
+)
 @click.option("--group", metavar="ADDRESS", help="Multicast group [default: one drawn at random].")
 @click.option("--force", is_flag=True, help="Overwrite the file when it is there.")
 @json_option
@@ -46,11 +66,17 @@ def command(
     force: bool,
     as_json: bool,
 ) -> None:
-    """Write a configuration for one machine: a sequencer, SEQ1, and a rewinder, REW1."""
-    if nodes != 1:
-        raise click.BadParameter(
-            f"{nodes}: only 1 is supported so far; several voters come with takeover", param_hint="--nodes"
-        )
+    """Write a configuration with all its nodes on this machine.
+
+    A record is committed when more than half of the N voters hold it. 1 voter: the sequencer SEQ1, for
+    development. 2: a standby, SEQ2, too; nothing committed is lost with one of them, but commits need both.
+    3: a voting rewinder, REW1, too; the stream survives the loss of any one. 5: three voting rewinders;
+    nothing committed is lost with any two. One more rewinder does not vote and is there for the receivers.
+    """
+    try:
+        planned_nodes(nodes)
+    except ConfigError as error:
+        raise click.BadParameter(str(error), param_hint="--nodes") from None
     random = SystemRandom()
     path = directory / FILE_NAME
     if path.exists() and not force:
@@ -60,7 +86,8 @@ def command(
         if session is not None
         else choose_session(random, datetime.now(UTC).strftime("%y%m%d")),
         group=group if group is not None else choose_group(random),
-        base_port=port if port is not None else choose_base_port(random),
+        base_port=port if port is not None else choose_base_port(random, nodes),
+        nodes=nodes,
     )
     configuration = parse_configuration(text, path)  # before anything is written
     try:
@@ -76,6 +103,11 @@ def command(
         return
     line = configuration.multicast.lines[0]
     click.echo(f"wrote {shown(path)}: session {configuration.session} on {line.group}:{line.port}")
+    named = (f"{node.name}{' (voter)' if node.voter else ''}" for node in configuration.nodes)
+    click.echo(
+        f"nodes: {', '.join(named)}; a record is committed when "
+        f"{configuration.write_quorum} of {len(configuration.voters)} voters hold it"
+    )
     option = "" if directory.resolve() == Path.cwd() else f" --config {shown(path)}"
     click.echo(f"next: seqcast up{option}")
 

@@ -10,6 +10,7 @@ from rewinder import logging as node_logging
 from seqcast.cli.common import configuration_option, examples, load
 from seqcast.nodes import process_of
 from seqcast.settings import ConfigError, NodeRole
+from seqcast.supervisor import DEPOSED_STATUS, RESTART_STATUS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,4 +52,9 @@ def _run(role: NodeRole, config: Path | None, name: str | None, *, spin: bool, j
     if name is None or configuration.node(name).role is not role:
         raise ConfigError(f"say which {role.value}; there are: {', '.join(names) or 'none'}")
     node_logging.configure(as_json=json_logs)
-    process_of(configuration, name, spin=spin).run()
+    process = process_of(configuration, name, spin=spin)
+    process.run()
+    if process.deposed is not None:
+        raise SystemExit(DEPOSED_STATUS)
+    if process.restart:
+        raise SystemExit(RESTART_STATUS)

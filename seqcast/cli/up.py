@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rewinder import notify
+from seqcast import supervisor
 from seqcast.child import node_commands
 from seqcast.cli.common import configuration_option, examples, json_option, load
 from seqcast.supervisor import Supervisor
@@ -26,8 +27,9 @@ if TYPE_CHECKING:
 def command(names: tuple[str, ...], config: Path | None, as_json: bool) -> None:
     """Run the nodes of the configuration, or the NODEs named, until ctrl-C.
 
-    A node that dies is started again, after a pause. What nodes log goes to standard error, each line with
-    the name of the node in front; what happens to nodes goes to standard output.
+    A node that dies is started again, after a pause; a primary that was deposed, at once, as a standby. What
+    nodes log goes to standard error, each line with the name of the node in front; what happens to nodes goes
+    to standard output.
     """
     configuration = load(config)
     chosen = {configuration.node(name).name for name in names}
@@ -62,8 +64,17 @@ def _ready(event: dict[str, Any]) -> str:
 
 
 def _died(event: dict[str, Any]) -> str:
-    how = f"was ended by {event['signal']}" if "signal" in event else f"ended with status {event['status']}"
     again = f"; starting again in {_time(event['restart_ms'])}" if "restart_ms" in event else ""
+    match event.get("status"):
+        case None:
+            how = f"was ended by {event['signal']}"
+        case supervisor.DEPOSED_STATUS:
+            how = "was deposed"
+            again += " as a standby" if again else ""
+        case supervisor.RESTART_STATUS:
+            how = "restarts" if again else "asked to restart"
+        case status:
+            how = f"ended with status {status}"
     return f"{event['name']} {how} after {_time(event['lived_ms'])}{again}"
 
 

@@ -147,7 +147,32 @@ class TestInit:
         assert [node.name for node in configuration.nodes] == ["SEQ1", "REW1"]
         assert configuration.access.open
         assert configuration.session in result.output
+        assert (
+            "\nnodes: SEQ1 (voter), REW1; a record is committed when 1 of 1 voters hold it\n" in result.output
+        )
         assert run("config", "check", "--config", "run").exit_code == 0
+
+    @pytest.mark.parametrize(
+        ("voters", "names", "quorum"),
+        [
+            (1, "SEQ1 (voter), REW1", "1 of 1"),
+            (2, "SEQ1 (voter), SEQ2 (voter), REW1", "2 of 2"),
+            (3, "SEQ1 (voter), SEQ2 (voter), REW1 (voter), REW2", "2 of 3"),
+            (5, "SEQ1 (voter), SEQ2 (voter), REW1 (voter), REW2 (voter), REW3 (voter), REW4", "3 of 5"),
+        ],
+    )
+    def test_several_voters(self, voters, names, quorum):
+        result = run("init", "--nodes", str(voters))
+        assert result.exit_code == 0
+        assert f"nodes: {names}; a record is committed when {quorum} voters hold it" in result.output
+        checked = json.loads(run("config", "check", "--json").output)
+        assert len(checked["voters"]) == voters
+        shown = json.loads(run("config", "show", "--json").output)
+        assert list(shown["nodes"]) == [name.removesuffix(" (voter)") for name in names.split(", ")]
+
+    def test_the_help_says_how_many_ports(self):
+        words = " ".join(run("init", "--help").output.split())
+        assert "First of 6, 8, 11 or 17 ports in a row, for 1, 2, 3 or 5 voters" in words
 
     def test_in_the_working_directory_no_option_is_needed(self):
         assert "next: seqcast up\n" in run("init").output
@@ -209,8 +234,11 @@ class TestInit:
             (("--group", "10.0.0.1"), "is not a multicast group"),
             (("--group", "nonsense"), "is not an IPv4 address"),
             (("--session", 'A"\n# '), "seqcast.toml: session = 'A"),
-            (("--nodes", "3"), "only 1 is supported so far; several voters come with takeover"),
-            (("--nodes", "0"), "only 1 is supported so far"),
+            (("--nodes", "0"), "--nodes: 0: must be 1, 2, 3 or 5: somebody has to vote"),
+            (("--nodes", "4"), "must be 1, 2, 3 or 5: 4 voters survive no more losses than 3"),
+            (("--nodes", "6"), "must be 1, 2, 3 or 5: 6 voters survive no more losses than 5"),
+            (("--nodes", "7"), "7: must be 1, 2, 3 or 5: each more makes every commit wait for more copies"),
+            (("--nodes", "5", "--port", "65520"), "nodes.REW4.request_port = 65536: must be 1 to 65535"),
             (("--nodes", "x"), "--nodes"),
         ],
     )

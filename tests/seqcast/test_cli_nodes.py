@@ -221,7 +221,12 @@ class TestUp:
         sentences = {
             "N was ended by SIGKILL after 70.0 s; starting again in 250 ms": died
             | {"signal": "SIGKILL", "restart_ms": 250},
-            "N ended with status 3 after 70.0 s": died | {"status": 3},
+            "N ended with status 5 after 70.0 s": died | {"status": 5},
+            "N was deposed after 70.0 s; starting again in 50 ms as a standby": died
+            | {"status": 3, "restart_ms": 50},
+            "N was deposed after 70.0 s": died | {"status": 3},
+            "N restarts after 70.0 s; starting again in 50 ms": died | {"status": 4, "restart_ms": 50},
+            "N asked to restart after 70.0 s": died | {"status": 4},
             "N is not ready after 10.0 s: opening": {
                 "event": "slow",
                 "name": "N",

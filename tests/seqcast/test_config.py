@@ -61,7 +61,8 @@ def test_defaults():
     assert configuration.log.directory == Path("/etc/bus/log")
     assert configuration.log.segment_bytes == 64 << 20
     assert configuration.log.durability is Durability.MEMORY
-    assert (configuration.timing.heartbeat_ns, configuration.timing.suspect_ns) == (10**9, 3 * 10**9)
+    assert (configuration.timing.heartbeat_ns, configuration.timing.suspect_ns) == (10**9, 10**9)
+    assert configuration.timing.node_heartbeat_ns == 200_000_000
     assert configuration.receiver.reorder_delay_ns == 1_000_000
     assert configuration.receiver.held_datagrams == 4096
     assert [node.name for node in configuration.voters] == ["SEQ1"]
@@ -79,6 +80,12 @@ def test_paths_are_relative_to_the_file():
     assert configuration.access.node_secret == Path("/run/secret")
     assert configuration.node_directory("seq1") == Path("/etc/bus/../log/SEQ1")
     assert configuration.control_path("REW1") == Path("/etc/bus/../log/REW1/control.sock")
+
+
+def test_suspicion_has_nothing_to_do_with_the_heartbeats_of_the_lines():
+    timing = parse(changed("[access]", "[timing]\nheartbeat_ms = 10000\nsuspect_ms = 50\n[access]")).timing
+    assert (timing.heartbeat_ns, timing.suspect_ns) == (10**10, 50_000_000)
+    assert timing.node_heartbeat_ns == 10_000_000
 
 
 def test_two_lines():
@@ -202,13 +209,13 @@ def test_quorums(sequencers, voting_rewinders, write_quorum, seal_quorum):
         ("[access]", "[timing]\nheartbeat_ms = 9\n[access]", "timing.heartbeat_ms = 9: must be 10 to 10000"),
         (
             "[access]",
-            "[timing]\nheartbeat_ms = 500\nsuspect_ms = 999\n[access]",
-            "timing.suspect_ms = 999: must be at least 1000, 2 heartbeats",
+            "[timing]\nsuspect_ms = 49\n[access]",
+            "timing.suspect_ms = 49: must be 50 to 600000",
         ),
         (
             "[access]",
-            "[timing]\nheartbeat_ms = 5000\n[access]",
-            "timing.suspect_ms: 3000, the default, is too short: must be at least 10000, 2 heartbeats",
+            "[timing]\nsuspect_ms = 600001\n[access]",
+            "timing.suspect_ms = 600001: must be 50 to 600000",
         ),
         (
             "[access]",
@@ -355,6 +362,7 @@ def test_fingerprint_covers_what_nodes_share_and_nothing_else():
         changed("port = 30000", "port = 30000\ndatagram_bytes = 9000"),
         MINIMAL + '[log]\ndurability = "always"\n',
         MINIMAL + "[timing]\nheartbeat_ms = 500\n",
+        MINIMAL + "[timing]\nsuspect_ms = 500\n",
         changed("replay_port = 30004", "replay_port = 30004\nvoter = true"),
         changed("submit_port = 30002", "submit_port = 30008"),
     ]
@@ -465,13 +473,14 @@ def test_any_value_of_any_key_is_accepted_or_named(line, value):
 
 
 class TestTemplate:
-    def test_it_is_a_correct_configuration_that_mentions_every_key(self):
-        text = template.render(session="A1", group="239.192.0.9", base_port=20000)
+    @pytest.mark.parametrize("voters", template.VOTER_COUNTS)
+    def test_it_is_a_correct_configuration_that_mentions_every_key(self, voters):
+        text = template.render(session="A1", group="239.192.0.9", base_port=20000, nodes=voters)
         configuration = parse(text)
         assert (configuration.session, configuration.multicast.group) == ("A1", "239.192.0.9")
         assert configuration.multicast.port == 20000
         assert [port for node in configuration.nodes for port in node.ports.values()] == list(
-            range(20001, 20006)
+            range(20001, 20000 + template.ports_needed(voters))
         )
         plain = configuration.as_plain()
         for key in [key for table in TABLES for key in plain[table]] + ["session", "voter", *PORT_KEYS]:
@@ -479,6 +488,46 @@ class TestTemplate:
         for line in text.splitlines():
             assert line.isascii()
             assert len(line) <= 110
+
+    @pytest.mark.parametrize(
+        ("voters", "names", "ports"),
+        [
+            (1, ["SEQ1", "(REW1)"], 6),
+            (2, ["SEQ1", "SEQ2", "(REW1)"], 8),
+            (3, ["SEQ1", "SEQ2", "REW1", "(REW2)"], 11),
+            (5, ["SEQ1", "SEQ2", "REW1", "REW2", "REW3", "(REW4)"], 17),
+        ],
+    )
+    def test_the_nodes_of_so_many_voters(self, voters, names, ports):
+        """Those in brackets do not vote."""
+        text = template.render(session="A1", group="239.192.0.9", base_port=20000, nodes=voters)
+        configuration = parse(text)
+        assert [n.name if n.voter else f"({n.name})" for n in configuration.nodes] == names
+        assert len(configuration.voters) == voters
+        for node in configuration.nodes:
+            assert node.role.value == ("sequencer" if node.name.startswith("SEQ") else "rewinder")
+            assert len(node.ports) == (2 if node.role is NodeRole.SEQUENCER else 3), "request_port too"
+        assert template.ports_needed(voters) == ports
+        assert f"Here N = {voters} voter" in text
+        assert f"and W = {configuration.write_quorum} of them" in text
+
+    def test_a_key_is_explained_once(self):
+        lines = template.render(session="A1", group="239.192.0.9", base_port=20000, nodes=5).splitlines()
+        for key in ("voter = true", *PORT_KEYS):
+            places = [position for position, line in enumerate(lines) if line.startswith(key)]
+            assert [place for place in places if lines[place - 1].startswith("# ")] == places[:1], key
+
+    @pytest.mark.parametrize("voters", [-1, 0, 4, 6, 7])
+    def test_other_numbers_of_voters_are_refused(self, voters):
+        with pytest.raises(ConfigError, match=f"{voters}: must be 1, 2, 3 or 5: "):
+            template.render(session="A1", group="239.192.0.9", base_port=20000, nodes=voters)
+
+    def test_alternatives(self):
+        assert [template.alternatives(numbers) for numbers in ([1], (1, 2), range(3))] == [
+            "1",
+            "1 or 2",
+            "0, 1 or 2",
+        ]
 
     def test_its_settings_are_the_defaults(self):
         """So that a key that somebody deletes does not change anything."""
@@ -512,10 +561,17 @@ class TestTemplate:
             taken.bind(("127.0.0.1", base + 3))
             assert not template._is_free(base + 3)
             assert template.choose_base_port(random.Random(7)) != base
+            base = template.choose_base_port(random.Random(7), 5)
+            assert base % 20 == 0, "blocks of 17 ports do not overlap"
+            with contextlib.closing(socket.socket()) as last:
+                last.bind(("127.0.0.1", base + 16))
+                assert template.choose_base_port(random.Random(7), 5) != base
         ephemeral = tmp_path / "range"
         ephemeral.write_text("10000\t60999\n", encoding="ascii")
         monkeypatch.setattr(template, "EPHEMERAL_RANGE", ephemeral)
         with pytest.raises(ConfigError, match="no 6 free ports in a row were found"):
             template.choose_base_port(chooser)
+        with pytest.raises(ConfigError, match="no 17 free ports in a row were found"):
+            template.choose_base_port(chooser, 5)
         ephemeral.write_text("nonsense", encoding="ascii")
         assert template._first_ephemeral_port() == 32_768

@@ -19,7 +19,14 @@ from seqcast import supervisor as supervisor_module
 from seqcast.child import Child, ChildCommand, node_commands
 from seqcast.config import parse_configuration
 from seqcast.relay import Relay
-from seqcast.supervisor import QUICK_DEATH_NS, Restarts, Supervisor
+from seqcast.supervisor import (
+    DEPOSED_STATUS,
+    QUICK_DEATH_NS,
+    QUICK_RENEWAL_NS,
+    RESTART_STATUS,
+    Restarts,
+    Supervisor,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -41,8 +48,10 @@ signal.signal(signal.SIGTERM, signal.SIG_IGN if mode == "deaf" else orderly)
 if mode.startswith("exit"):
     print("last words", end="")
     sys.exit(int(mode[4:]))
-if mode.startswith("flaky") and len(open(place).readlines()) <= int(mode[5:]):
-    sys.exit(1)
+if mode.startswith("flaky"):  # flaky2:3 ends with status 3 in its first two lives
+    lives, _, status = mode[5:].partition(":")
+    if len(open(place).readlines()) <= int(lives):
+        sys.exit(int(status or 1))
 if mode == "mute":
     notify("STATUS=opening the log")
 else:
@@ -182,6 +191,44 @@ def test_quick_deaths_are_bounded(tmp_path, monkeypatch):
     ]
 
 
+@pytest.mark.parametrize("status", [DEPOSED_STATUS, RESTART_STATUS])
+def test_what_was_deposed_or_asked_for_it_is_started_again_without_blame(tmp_path, monkeypatch, status):
+    monkeypatch.setattr(supervisor_module, "RENEWAL_NS", 2_000_000)
+    renewals = supervisor_module.QUICK_DEATHS_LIMIT + 2
+    run = Run(tmp_path, f"flaky{renewals}:{status}")
+    run.stop_at("all-ready")
+    assert run.run() == 0
+    died = [event for event in run.events if event["event"] == "died"]
+    assert [(event["status"], event["restart_ms"]) for event in died] == [(status, 2)] * renewals
+    assert len(run.pids("N1")) == renewals + 1
+
+
+@pytest.mark.parametrize("status", [DEPOSED_STATUS, RESTART_STATUS])
+def test_what_is_always_deposed_at_once_is_given_up(tmp_path, monkeypatch, status):
+    for name, value in (
+        ("RENEWAL_NS", 1_000_000),
+        ("RESTART_NS", 3_000_000),
+        ("QUICK_RENEWAL_NS", supervisor_module.QUICK_DEATH_NS),  # a busy machine is slow to start Python
+        ("QUICK_RENEWALS_LIMIT", 2),
+        ("QUICK_DEATHS_LIMIT", 2),
+    ):
+        monkeypatch.setattr(supervisor_module, name, value)
+    run = Run(tmp_path, f"exit{status}")
+    assert run.run() == 1
+    died = [event for event in run.events if event["event"] == "died"]
+    assert [event.get("restart_ms") for event in died] == [1, 1, 3, 6, None]
+    assert {event["status"] for event in died} == {status}
+    (given_up,) = [event for event in run.events if event["event"] == "gave-up"]
+    assert given_up["reason"] == "it was deposed or asked to restart 5 times, soon after its start"
+
+
+def test_what_was_deposed_while_all_stops_is_not_started_again(tmp_path):
+    run = Run(tmp_path, f"exit{DEPOSED_STATUS}")
+    run.stop_at("died")
+    assert run.run() == 0
+    assert len(run.pids("N1")) == 1
+
+
 def test_a_wrong_configuration_is_not_tried_again(tmp_path):
     run = Run(tmp_path, "exit2")
     assert run.run() == 2
@@ -276,6 +323,31 @@ class TestRestarts:
         monkeypatch.setattr(supervisor_module, "QUICK_DEATHS_LIMIT", 20)
         restarts = Restarts()
         assert max(restarts.died(1, 0) for _ in range(20)) == supervisor_module.RESTART_LIMIT_NS
+
+    @pytest.mark.parametrize("status", [DEPOSED_STATUS, RESTART_STATUS])
+    def test_a_renewal_is_quick_and_neither_blames_nor_forgives(self, status):
+        restarts = Restarts()
+        assert restarts.died(status, 0) == 50_000_000
+        assert restarts.died(1, 0) == 250_000_000
+        for lived_ns in (0, QUICK_RENEWAL_NS, QUICK_DEATH_NS):
+            assert restarts.died(status, lived_ns) == 50_000_000
+        assert restarts.died(1, 0) == 500_000_000
+
+    def test_quick_renewals_in_a_row_count_as_quick_deaths_in_the_end(self):
+        restarts = Restarts()
+        statuses = [DEPOSED_STATUS, RESTART_STATUS] * 10
+        assert {restarts.died(status, QUICK_RENEWAL_NS - 1) for status in statuses} == {50_000_000}
+        pauses = [restarts.died(DEPOSED_STATUS, 0) for _ in range(6)]
+        assert pauses == [250_000_000, 500_000_000, 10**9, 2 * 10**9, 4 * 10**9, None]
+
+    @pytest.mark.parametrize(("status", "lived_ns"), [(DEPOSED_STATUS, QUICK_RENEWAL_NS), (1, 0)])
+    def test_what_ends_a_row_of_quick_renewals(self, status, lived_ns):
+        restarts = Restarts()
+        for _ in range(20):
+            restarts.died(DEPOSED_STATUS, 0)
+        restarts.died(status, lived_ns)
+        assert {restarts.died(DEPOSED_STATUS, 0) for _ in range(20)} == {50_000_000}
+        assert restarts.died(DEPOSED_STATUS, 0) != 50_000_000
 
     def test_configuration_errors_are_final(self):
         assert Restarts().died(2, QUICK_DEATH_NS) is None

@@ -1,0 +1,62 @@
+"""The seam between a node and the network: how it listens, connects, and multicasts.
+
+`SocketNetwork` is the network of the machine. A simulator has another one, whose connections and listeners look
+the same to `souptcp.Connection` and to the services, so that everything above runs unchanged.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from moldudp.sockets import multicast_sender
+from souptcp import Listener, connect
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Iterator
+
+
+class Listening(Protocol):
+    """A listening port; see `souptcp.Listener`."""
+
+    @property
+    def port(self) -> int:
+        """The port."""
+
+    def fileno(self) -> int:
+        """The descriptor to wait on."""
+
+    def accept(self) -> Iterator[socket.socket]:
+        """Take the connections that wait."""
+
+    def close(self) -> None:
+        """Stop listening."""
+
+
+class Network(Protocol):
+    """Where a node's ports and connections come from. Everything raises OSError naming the address."""
+
+    def listen(self, host: str, port: int) -> Listening:
+        """Listen for TCP connections; port 0 takes a free one."""
+
+    def connect(self, host: str, port: int) -> socket.socket:
+        """Begin to connect; a failure may show later, when the connection is used."""
+
+    def multicast(self, group: str, port: int, interface: str, ttl: int) -> socket.socket:
+        """A socket that sends to a group."""
+
+
+class SocketNetwork:
+    """The network of this machine."""
+
+    def listen(self, host: str, port: int) -> Listening:
+        """Listen for TCP connections; port 0 takes a free one."""
+        return Listener(host, port)
+
+    def connect(self, host: str, port: int) -> socket.socket:
+        """Begin to connect."""
+        return connect(host, port)
+
+    def multicast(self, group: str, port: int, interface: str, ttl: int) -> socket.socket:
+        """A socket that sends to a group."""
+        return multicast_sender(group, port, interface, ttl=ttl)

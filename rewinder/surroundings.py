@@ -1,0 +1,101 @@
+"""What a node gets from outside: its pump, its network, its disk, its control socket, and chance.
+
+`Machine` is the real thing. A simulator gives its nodes other surroundings, and nothing else: the nodes, and all
+that is in them, are the same.
+"""
+
+from __future__ import annotations
+
+import secrets
+from random import Random
+from typing import TYPE_CHECKING, Any, Protocol
+
+from attrs import define, field
+
+from rewinder.control import ControlServer
+from rewinder.network import Network, SocketNetwork
+from rewinder.pump import Pump
+from rewinder.storage import FileStorage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from rewinder.node import NodeSettings
+    from rewinder.storage import Storage
+
+ASIDE_LIMIT = 100
+"""Damaged logs of one session that are kept."""
+
+
+class Control(Protocol):
+    """The control socket of a node; see `rewinder.control.ControlServer`."""
+
+    def fileno(self) -> int:
+        """The descriptor to wait on."""
+
+    def turn(self) -> int:
+        """Answer what has arrived."""
+
+    def publish(self, counters: Mapping[str, Any]) -> None:
+        """Send live counters to whoever listens."""
+
+    def close(self) -> None:
+        """Let go of it."""
+
+
+class Surroundings(Protocol):
+    """Where a node lives."""
+
+    network: Network
+    random: Random
+
+    def pump(self, settings: NodeSettings, finish: Callable[[int], int]) -> Pump:
+        """A pump that ends its turns with `finish`."""
+
+    def storage(self, settings: NodeSettings) -> Storage:
+        """Where the log of the session is kept. Raises LogError, OSError."""
+
+    def set_aside(self, settings: NodeSettings) -> str:
+        """Put a log that cannot be trusted out of the way; returns where it is now. Raises OSError."""
+
+    def control(self, settings: NodeSettings, handlers: Mapping[str, Any]) -> Control:
+        """A control socket. Raises OSError."""
+
+    def draw(self) -> int:
+        """64 random bits that nobody else draws."""
+
+
+@define(eq=False)
+class Machine:
+    """The machine that this process runs on."""
+
+    network: Network = field(factory=SocketNetwork)
+    random: Random = field(factory=Random)
+
+    def pump(self, settings: NodeSettings, finish: Callable[[int], int]) -> Pump:
+        """A pump on epoll, which stops on SIGTERM and ctrl-C."""
+        pump = Pump(settings.idle, finish)
+        pump.stop_on_signals()
+        return pump
+
+    def storage(self, settings: NodeSettings) -> Storage:
+        """A directory named after the session, in that of the node."""
+        return FileStorage(settings.directory / settings.session_name)
+
+    def set_aside(self, settings: NodeSettings) -> str:
+        """Rename the directory."""
+        directory = settings.directory / settings.session_name
+        for number in range(1, ASIDE_LIMIT + 1):
+            target = directory.with_name(f"{settings.session_name}.damaged-{number}")
+            if not target.exists():
+                directory.rename(target)
+                return str(target)
+        raise OSError(f"{directory}: {ASIDE_LIMIT} damaged logs lie beside it: remove some")
+
+    def control(self, settings: NodeSettings, handlers: Mapping[str, Any]) -> Control:
+        """A pyzmq server on a Unix socket."""
+        return ControlServer(settings.control_path, handlers)
+
+    def draw(self) -> int:
+        """64 bits from the system."""
+        return secrets.randbits(64)

@@ -1,0 +1,152 @@
+"""The followers of a primary: what they hold, which of them count, and who has to be admitted again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from attrs import define, field
+
+from rewinder.replication import Answer, Committed, Go, Held, VoterState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rewinder.counters import Counters
+    from rewinder.log import MessageLog
+    from rewinder.node_port import NodePort
+    from rewinder.service import Client
+    from sequencer.commit import Commit
+
+
+@define(eq=False)
+class FollowerState:
+    """One follower that is connected. `told` is the commit number it knows."""
+
+    client: Client
+    state: VoterState | None = None
+    held: int = 0
+    told: int = -1
+
+
+@define(eq=False)
+class Followers:
+    """The primary's side of the node port, for one epoch; see `rewinder.node_port.Primary`.
+
+    `admit(voter, incarnation)` is asked to write an admission into the stream. `deposed(reason)` is told when a
+    follower has promised a higher epoch.
+    """
+
+    epoch: int
+    commit: Commit
+    port: NodePort
+    voters: frozenset[str]
+    admit: Callable[[str, int], None]
+    deposed: Callable[[str], None]
+    counters: Counters
+    _connected: dict[int, FollowerState] = field(factory=dict, init=False)
+
+    # the port's side
+
+    def follower_started(self, client: Client) -> None:
+        """Take it up."""
+        self._connected[id(client)] = FollowerState(client)
+
+    def follower_ended(self, client: Client) -> None:
+        """Forget the connection; what a voter said it holds stays true."""
+        self._connected.pop(id(client), None)
+
+    def follower_said(self, client: Client, packet: Held | VoterState | Answer, _now_ns: int) -> None:
+        """What a follower holds, whether it votes, or why it does not follow."""
+        follower = self._connected.get(id(client))
+        match packet:
+            case Answer(epoch=epoch, owner=owner) if epoch > self.epoch and client.user in self.voters:
+                self.deposed(f"{client.user} has promised epoch {epoch} to {owner}")
+            case VoterState() if follower is not None:
+                follower.state = packet
+                if not packet.votes:
+                    self.commit.forget(client.user)
+            case Held(epoch, number) if (
+                follower is not None and epoch == self.epoch and number <= self._log.last
+            ):
+                follower.held = number
+                if self._counts(follower):
+                    self.commit.held(client.user, number)
+                else:
+                    self._consider(follower)
+            case _:
+                self.counters.add("node.stale")
+
+    def follower_at_edge(self, client: Client) -> None:
+        """Tell the commit number where the follower does not know it yet."""
+        follower = self._connected.get(id(client))
+        number = self._log.commit
+        if follower is not None and follower.told != number:
+            follower.told = number
+            client.send_unsequenced(Committed(self.epoch, number).encode())
+
+    # the primary's side
+
+    def committed(self, now_ns: int) -> None:
+        """The commit number moved: tell those who have the whole log; the others hear it on their way."""
+        for follower in list(self._connected.values()):
+            client = follower.client
+            if not client.mid_packet:
+                self.follower_at_edge(client)
+                client.flush(now_ns)
+
+    def send_go(self, name: str, number: int, now_ns: int) -> bool:
+        """Hand over to the voter `name`, if it holds `number`; False while it does not."""
+        for follower in list(self._connected.values()):
+            client = follower.client
+            if (
+                (client.user, follower.held) == (name, number)
+                and self._counts(follower)
+                and not client.mid_packet
+            ):
+                self.follower_at_edge(client)
+                client.send_unsequenced(Go(self.epoch, number).encode())
+                return client.flush(now_ns)
+        return False
+
+    @property
+    def in_contact(self) -> set[str]:
+        """The voters among those connected that count."""
+        return {each.client.user for each in self._connected.values() if self._counts(each)}
+
+    def status(self) -> dict[str, dict[str, Any]]:
+        """What each follower that is connected holds, by name."""
+        last = self._log.last
+        return {
+            each.client.user: {
+                "held": each.held,
+                "lag": last - each.held,
+                "votes": self._counts(each),
+                "voter": each.client.user in self.voters,
+            }
+            for each in self._connected.values()
+        }
+
+    @property
+    def _log(self) -> MessageLog:
+        return self.port.log
+
+    def _counts(self, follower: FollowerState) -> bool:
+        """Whether its word counts: it votes, and is the incarnation that the stream knows."""
+        name, state = follower.client.user, follower.state
+        if state is None or name not in self.voters:
+            return False
+        incarnation, number = self._log.admissions.get(name, (state.incarnation, 0))
+        if incarnation != state.incarnation:
+            return False
+        # Where every voter must hold a record, nobody else can commit its admission: its own copy has to do,
+        # and may, because each write quorum there ever was has everybody else in it (docs/FAILURES.md).
+        everybody = self.commit.write_quorum == len(self.voters)
+        return state.votes or (everybody and 0 < number <= follower.held)
+
+    def _consider(self, follower: FollowerState) -> None:
+        """Admit a voter that has lost its vote, once it has caught up."""
+        name, state = follower.client.user, follower.state
+        if state is None or name not in self.voters or state.votes or follower.held < self._log.commit:
+            return
+        if self._log.admissions.get(name, (None, 0))[0] != state.incarnation:
+            self.admit(name, state.incarnation)
