@@ -15,8 +15,11 @@ FUZZ_OBJECTS := $(patsubst native/src/%.c,build/fuzz/%.o,$(C_SOURCES))
 FUZZERS := $(patsubst native/fuzz/%.c,build/fuzz/%,$(wildcard native/fuzz/fuzz_*.c))
 FUZZ_SECONDS ?= 10
 MESSAGES ?= 200000
+SEEDS ?= 500
+SIM_OPTIONS = $(if $(SEED),--seed $(SEED),--seeds $(SEEDS)) $(if $(FIRST),--first $(FIRST)) $(if $(VOTERS),--voters $(VOTERS)) \
+  $(if $(PROFILE),--profile $(PROFILE)) $(if $(WITHOUT),--without $(WITHOUT))
 
-.PHONY: all system build demo test lint format types ctest fuzz check sanitize clean
+.PHONY: all system build demo test sim lint format types ctest fuzz check sanitize clean
 
 .SECONDARY: $(C_OBJECTS) $(FUZZ_OBJECTS)
 
@@ -48,6 +51,10 @@ demo: build
 
 test: build ctest
 	$(BIN)/python -m pytest
+
+# The whole bus on virtual time: SEEDS=500 runs many, SEED=7 runs one and shows what happened.
+sim: build
+	PYTHONPATH=tests $(BIN)/python -m simulation $(SIM_OPTIONS)
 
 lint: build
 	$(BIN)/ruff format --check .

@@ -1,7 +1,8 @@
-"""One round on the bus: a sequencer, a rewinder, one sender and one receiver, each a process, on loopback.
+"""The bus of a benchmark, and one round on it: nodes, one sender and one receiver, each a process, on loopback.
 
 Each round has a bus of its own: a directory made by `seqcast init`, with its own ports, group and session, that
-is gone afterwards. The sequencer is the only voter, so a record is committed when its own log holds it.
+is gone afterwards. In a round there is one sequencer, the only voter, so a record is committed when its own log
+holds it, and one rewinder. `bench.failover` makes its bus here, too.
 """
 
 from __future__ import annotations
@@ -124,7 +125,7 @@ class Bus:
         """Start the nodes and wait until they serve."""
         for command in node_commands(self.configuration):
             self.nodes[command.name] = self.processes.start(command)
-            self.processes.wait_ready(self.nodes[command.name])
+        self.processes.wait_ready(*self.nodes.values())
 
     def status(self, name: str) -> dict[str, Any]:
         """What a node says of itself."""
@@ -143,10 +144,10 @@ class Bus:
                 time.sleep(0.02)
 
 
-def make_configuration(directory: Path, durability: Durability) -> Configuration:
+def make_configuration(directory: Path, durability: Durability, voters: int = 1) -> Configuration:
     """Make a bus in an empty directory with `seqcast init`. Raises BenchError when that fails."""
     made = subprocess.run(  # noqa: S603  (the arguments are ours)
-        [sys.executable, "-P", "-m", "seqcast.cli", "init", "--dir", str(directory)],
+        [sys.executable, "-P", "-m", "seqcast.cli", "init", "--nodes", str(voters), "--dir", str(directory)],
         capture_output=True,
         text=True,
         timeout=START_SECONDS,

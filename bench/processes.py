@@ -160,7 +160,7 @@ class Processes:
             left = deadline - time.monotonic()
             if left <= 0:
                 raise BenchError(f"{sentence} within {seconds:g} s")
-            self._turn(left)
+            self.turn(left)
             if look is not None:
                 look()
 
@@ -182,6 +182,17 @@ class Processes:
             process.child.signal(signal.SIGTERM)
             self.wait(lambda p=process: p.status is not None, STOP_SECONDS, f"{process.name} did not stop")  # type: ignore[misc]
 
+    def tell_to_end(self, process: Process) -> None:
+        """Send SIGTERM to a process, and do not wait."""
+        process.child.signal(signal.SIGTERM)
+
+    def kill(self, process: Process) -> int:
+        """Kill a process with SIGKILL; returns when, in monotonic nanoseconds."""
+        process.stopping = True
+        now_ns = time.monotonic_ns()
+        process.child.signal(signal.SIGKILL)
+        return now_ns
+
     def abandon(self) -> None:
         """End at once whatever still runs."""
         for process in self.running:
@@ -192,7 +203,11 @@ class Processes:
                 process.status = process.child.close()
         self._selector.close()
 
-    def _turn(self, seconds: float) -> None:
+    def turn(self, seconds: float) -> None:
+        """Take what the processes tell; waits at most so long for the first of them.
+
+        Raises BenchError when a process died that was not told to.
+        """
         for key, _ in self._selector.select(seconds):
             if key.fd in self._selector.get_map():
                 key.data()

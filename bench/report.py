@@ -1,4 +1,4 @@
-"""The results for people; `bench.scenarios` says what is in them."""
+"""The results for people; `bench.scenarios` and `bench.failover` say what is in them."""
 
 from __future__ import annotations
 
@@ -28,6 +28,39 @@ def render(result: dict[str, Any]) -> str:
         lines += ["", f"baseline {result['baseline']}"]
     lines.append("")
     lines += result["problems"] or ["every message came, once and in order"]
+    return "\n".join(lines)
+
+
+def render_failover(result: dict[str, Any]) -> str:
+    """The whole report of `bench.failover`."""
+    settings, phases = result["settings"], result["phases_p50_ms"]
+    rows = [
+        ["", "min", "median", "max"],
+        ["kill to delivered", *(f"{result[key]:,.1f}" for key in ("min_ms", "p50_ms", "max_ms"))],
+    ]
+    steps = [
+        f"{what} {'-' if phases[key] is None else format(phases[key], ',.1f')}"
+        for key, what in (
+            ("noticed", "the standby misses its primary"),
+            ("opened", "it opens its epoch"),
+            ("connected", "the sender is let in"),
+            ("delivered", "the receiver has a message"),
+        )
+    ]
+    lines = [
+        sentence(result["machine"]),
+        f"{settings['voters']} voters and a rewinder, {settings['messages_per_second']:,} messages a second of "
+        f"{settings['message_bytes']} bytes, durability {settings['durability']}; all share this machine",
+        "",
+        f"failover: milliseconds from SIGKILL to the first message that was submitted after it, "
+        f"{result['trials']} trials",
+        *_columns(rows),
+        f"  median since the kill: {', '.join(steps)}",
+        f"  each trial: {', '.join(f'{each:,.1f}' for each in result['trials_ms'])}",
+        f"  takeovers that no kill asked for: {result['false_takeovers']}",
+        "",
+        *(result["problems"] or [f"every message came, once and in order ({result['messages']:,})"]),
+    ]
     return "\n".join(lines)
 
 

@@ -1,8 +1,12 @@
-"""The sender process: as fast as back-pressure lets it, or to a timetable that waits for nobody."""
+"""The sender process: as fast as back-pressure lets it, or to a timetable that waits for nobody.
+
+With a number of messages it ends by itself; without one it keeps the timetable until SIGTERM.
+"""
 
 from __future__ import annotations
 
 import select
+import signal
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +34,9 @@ HEAD_START_NS = 50_000_000
 
 WAIT_SECONDS = 0.05
 """Longest sleep while only acknowledgements are waited for."""
+
+MESSAGES_WITHOUT_END = 1 << 62
+"""Size of a timetable that is ended from outside."""
 
 
 def send_fast(sender: Sender, messages: int, message_bytes: int) -> dict[str, Any]:
@@ -76,6 +83,8 @@ class Timetable:
     wait: Callable[[Sender, float], None] = field(default=wait_for_answer)
     start_ns: int = field(default=0, init=False)
     sent: int = field(default=0, init=False)
+    ending: bool = field(default=False, init=False)
+    """Set it, and nothing more is sent."""
     done: int = field(default=0, init=False)
     acknowledged: LatencyHistogram = field(factory=LatencyHistogram, init=False)
     lateness: LatencyHistogram = field(factory=LatencyHistogram, init=False)
@@ -91,6 +100,8 @@ class Timetable:
         self._before = self.sender.last_sequence
         self.start_ns = self.clock() + HEAD_START_NS
         while self.done < self.messages:
+            if self.ending:
+                self.messages = self.sent
             now_ns = self.clock()
             count = self._due(now_ns)
             if count:
@@ -142,6 +153,32 @@ def send_timed(sender: Sender, messages: int, message_bytes: int, rate: int) -> 
     }
 
 
+@define(eq=False)
+class Steady(Timetable):
+    """A timetable that runs until SIGTERM, and reports when it was let in by another sequencer."""
+
+    _answered: bool = field(default=True, init=False)
+
+    def _note(self) -> None:
+        super()._note()
+        answered = self.sender.submission.answered
+        if answered and not self._answered:
+            worker.report(connected_ns=self.clock())
+        self._answered = answered
+
+
+def send_steady(sender: Sender, message_bytes: int, rate: int) -> dict[str, Any]:
+    """Send at `rate` a second until SIGTERM, then wait until all is committed."""
+    timetable = Steady(sender, rate, MESSAGES_WITHOUT_END, message_bytes)
+
+    def end(_number: int, _frame: object) -> None:
+        timetable.ending = True
+
+    signal.signal(signal.SIGTERM, end)
+    timetable.run()
+    return {"sent": timetable.sent, "reconnections": sender.reconnections}
+
+
 def main() -> None:
     """Run the process."""
     settings = worker.settings()
@@ -150,7 +187,9 @@ def main() -> None:
     with sender_of(configuration, USER, connect_seconds=CONNECT_SECONDS) as sender:
         worker.prepare()
         worker.ready()
-        if rate is None:
+        if messages is None:
+            worker.report(**send_steady(sender, message_bytes, rate))
+        elif rate is None:
             worker.report(**send_fast(sender, messages, message_bytes))
         else:
             worker.report(**send_timed(sender, messages, message_bytes, rate))

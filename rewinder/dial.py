@@ -158,6 +158,7 @@ class Dial:
                 self._lose(f"login refused ({reason})", now_ns)
             case Accepted():
                 self.logged_in = True
+                self.pump.timers.watch(self)  # heartbeats are due sooner than the answer to a login
                 self.on_event(event, now_ns)
             case _:
                 self.on_event(event, now_ns)

@@ -78,6 +78,10 @@ class CorruptRecord(LogError):
         self.reason = reason
 
 
+class NotPrimary(Exception):
+    """Whoever serves this log is not the primary that was looked for."""
+
+
 class BadSegment(LogError):
     """A segment file cannot be used; `file` names it."""
 

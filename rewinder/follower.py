@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING
 
 from attrs import define, field
 
-from rewinder.errors import ForkedLog
+from rewinder.errors import ForkedLog, NotPrimary
 from rewinder.replication import Committed, Epochs, Go, Held, decode, shared_last
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from native.messages import Messages
     from rewinder.counters import Counters
+    from rewinder.replication import Answer, Table
     from rewinder.voter import Voter
 
 
@@ -35,6 +38,8 @@ class Follower:
 
     voter: Voter
     counters: Counters
+    before_cut: Callable[[], None] = lambda: None
+    """Told before the log is cut: nobody may be reading there."""
     epoch: int = field(default=0, init=False)
     owner: str = field(default="", init=False)
     refused: str | None = field(default=None, init=False)
@@ -42,6 +47,8 @@ class Follower:
     handed_over: bool = field(default=False, init=False)
     """Whether the primary has stopped and wants this node to take over."""
     _accepted: int = field(default=0, init=False)
+    _owner: str = field(default="", init=False)
+    _wanted: Answer | None = field(default=None, init=False)
     _compared: bool = field(default=False, init=False)
     _reported: int = field(default=0, init=False)
     _not_before_ns: int = field(default=0, init=False)
@@ -58,9 +65,14 @@ class Follower:
         """Whether the log is known to be the beginning of that of whom we follow."""
         return self._compared
 
-    def accepted(self, sequence_number: int) -> None:
-        """We are let in, and `sequence_number` comes next."""
+    def accepted(self, sequence_number: int, owner: str, wanted: Answer | None = None) -> None:
+        """We are let in, and `sequence_number` comes next. Only the epoch of `owner` is meant to be followed.
+
+        With `wanted`, the log has to be the one that was told of in this answer.
+        """
         self._accepted = sequence_number
+        self._owner = owner
+        self._wanted = wanted
         self._compared = False
         self._reported = 0
         self._committed = 0
@@ -71,7 +83,8 @@ class Follower:
     def unsequenced(self, payload: bytes) -> bool:
         """A packet beside the log. False: log in anew, at `login_number`.
 
-        Raises ForkedLog when the primary's log contradicts what this node knows to be committed.
+        Raises NotPrimary when the log is that of another epoch than was looked for, ForkedLog when it contradicts
+        what this node knows to be committed.
         """
         if self.refused is not None:
             return True
@@ -102,6 +115,7 @@ class Follower:
             raise ForkedLog(f"the primary sent record {first_number} before its epoch table")
         if first_number != log.next_number:
             raise ForkedLog(f"the primary sent record {first_number}, expected {log.next_number}")
+        self.handed_over = False  # it goes on after all
         log.append_records(messages)
         self._commit()
 
@@ -124,8 +138,9 @@ class Follower:
             return None
         if voter.name not in voter.voters and now_ns < self._not_before_ns:
             return None
-        if log.ended is not None and number == log.ended and self.epoch > log.epochs[-1][0]:
-            voter.adopt(self.epoch)
+        whole = log.ended is not None and number == log.ended
+        if whole and self.epoch > log.epochs[-1][0] and not voter.adopt(self.epoch):
+            return None
         self._not_before_ns = now_ns + IDLE_REPORT_NS
         self._reported = number
         return Held(self.epoch, number).encode()
@@ -138,9 +153,24 @@ class Follower:
             self._queue.append(self.voter.state().encode())
             self._reported = 0
 
+    def _check_wanted(self, table: Table) -> None:
+        """A voter that has lost records since it answered must not have us cut what we hold ourselves."""
+        wanted = self._wanted
+        if wanted is not None:
+            least = min(self.login_number, wanted.last + 1)
+            if table != wanted.table or self._accepted < least:
+                raise NotPrimary("its log is not the one that it answered with")
+
     def _meet(self, epoch: int, owner: str, table: tuple[tuple[int, int], ...]) -> bool:
         """Follow who serves the log, if we may; compare the two logs."""
         voter = self.voter
+        if owner != self._owner:
+            raise NotPrimary(f"it serves the log of epoch {epoch} to {owner}")
+        self._check_wanted(table)
+        if voter.log.epochs and epoch < voter.log.epochs[-1][0]:
+            raise NotPrimary(
+                f"its epoch, {epoch}, is over: there is one of {voter.log.epochs[-1][0]} in our log"
+            )
         if not voter.follow(epoch, owner):
             promise = voter.promise
             self.refused = f"epoch {promise.epoch} is promised to {promise.owner}, this is {owner} of {epoch}"
@@ -158,6 +188,7 @@ class Follower:
                     f"but records up to {log.commit} are committed here"
                 )
             self.counters.add("follower.cut", log.last - shared)
+            self.before_cut()
             log.cut(shared)
         self._compared = log.next_number == self._accepted
         return self._compared

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from attrs import define, field
 
 from rewinder.dial import Dial, Identity, Patience
-from rewinder.errors import RefusedRecord, StorageFull
+from rewinder.errors import NotPrimary, RefusedRecord, StorageFull
 from souptcp import Accepted, EndOfSession, Sequenced, Unsequenced
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rewinder.follower import Follower
     from rewinder.network import Network
     from rewinder.pump import Pump
+    from rewinder.replication import Answer
 
 RETRY_NS = 50_000_000
 """First pause after a failed connection; doubles up to the limit, with jitter."""
@@ -37,11 +38,12 @@ HOLD_NS = 200_000_000
 class Link:
     """Follows whichever of `primaries` (node ports, by name) lets us in.
 
-    `report(sentence)` is told when the state changes, `met(now_ns)` when somebody has let us in. A log that
-    cannot be reconciled, or not trusted, raises LogError out of the pump: the process must not go on.
+    `report(sentence)` is told when the state changes. A log that cannot be reconciled, or not trusted, raises
+    LogError out of the pump: the process must not go on.
 
     `suspicion` says why there is no primary, as far as this node can tell: it was set when a whole round over
-    `primaries` has failed since one was followed.
+    `primaries` has failed since one was followed. `storage_error` says why the log could not grow, as long as it
+    cannot.
     """
 
     pump: Pump
@@ -53,9 +55,11 @@ class Link:
     counters: Counters
     random: Random
     report: Callable[[str], None]
-    met: Callable[[int], None] = lambda _now_ns: None
+    wanted: Answer | None = None
+    """Fetch this log, which a voter hands to us as the candidate of an epoch; None: follow a primary."""
     following: str | None = field(default=None, init=False)
     suspicion: str | None = field(default=None, init=False)
+    storage_error: str | None = field(default=None, init=False)
     ended: bool = field(default=False, init=False)
     _dial: Dial = field(init=False)
     _order: list[str] = field(init=False)
@@ -67,6 +71,11 @@ class Link:
         self._order = list(self.primaries)
         if not self._order:
             self._due_ns = None
+
+    @property
+    def dialling(self) -> str | None:
+        """With whom there is a connection, followed or not yet; None without one."""
+        return self._order[0] if self._dial.open else None
 
     @property
     def address(self) -> tuple[str, int] | None:
@@ -93,7 +102,6 @@ class Link:
             for packet in self.follower.outgoing(now_ns):
                 self._dial.send(packet, now_ns)
             if self.follower.refused is not None and self._due_ns is None:
-                self.following = None
                 self._wake(now_ns + REFUSED_NS)
 
     def turn_to(self, name: str, now_ns: int, *, wait_ns: int = 0) -> None:
@@ -118,23 +126,38 @@ class Link:
                 self._append(first_number, messages, now_ns)
             case Unsequenced(messages):
                 for message in messages:
-                    if not self.follower.unsequenced(bytes(message)):
-                        self._again("the logs were reconciled; logging in at the shared record", now_ns)
+                    if not self._told(bytes(message), now_ns):
                         return
             case Accepted(_, sequence_number):
-                self.met(now_ns)
-                self.follower.accepted(sequence_number)
-                self.following = self._order[0]
-                self.suspicion = None
-                self._failures = 0
-                self.report(f"following {self._where()} from {sequence_number}")
+                owner = self._order[0] if self.wanted is None else self.identity.name
+                self.follower.accepted(sequence_number, owner, self.wanted)
             case EndOfSession():
                 self.ended = True
+
+    def _told(self, packet: bytes, now_ns: int) -> bool:
+        """A packet beside the log; False when the connection was given up for it."""
+        follower = self.follower
+        try:
+            stay = follower.unsequenced(packet)
+        except NotPrimary as reason:
+            self._failed(str(reason), now_ns)
+            return False
+        if not stay:
+            self._again("the logs were reconciled; logging in at the shared record", now_ns)
+            return False
+        if follower.in_step and self.following is None:
+            self.following = self._order[0]
+            self.suspicion = None
+            self._failures = 0
+            self.report(f"following {self._where()} from {follower.login_number}")
+        return True
 
     def _append(self, first_number: int, messages: Messages, now_ns: int) -> None:
         try:
             self.follower.sequenced(first_number, messages)
+            self.storage_error = None
         except StorageFull as error:
+            self.storage_error = str(error)
             self.counters.add("follower.storage_full")
             self._failed(str(error), now_ns, ours=True)
         except RefusedRecord as error:

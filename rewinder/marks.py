@@ -110,18 +110,32 @@ class Marks:
         return head + _CRC.pack(crc32c(head))
 
     def _load(self) -> Blob | None:
-        try:
-            blob = self._storage.open(MARKS_FILE)
-        except FileNotFoundError:
+        found = _find(self._storage, self._session)
+        if found is None:
             return None
-        if len(blob.view) != MARKS_BYTES:
-            return None
-        magic, session, boot = _HEAD.unpack_from(blob.view)
-        (crc,) = _CRC.unpack_from(blob.view, _HEAD.size)
-        if (magic, session) != (_MAGIC, self._session) or crc != crc32c(blob.view[: _HEAD.size]):
-            return None
-        self.boot_id = boot.rstrip(b"\0").decode("ascii", "replace")
+        blob, self.boot_id = found
         return blob
 
     def _read(self, word: int) -> int:
         return min(self._words[word], self._words[word + 1] ^ _WORD)
+
+
+def last_boot(storage: Storage, session: bytes) -> str | None:
+    """The boot of the machine under which the log was last opened; None when its marks cannot be relied on."""
+    found = _find(storage, session)
+    return None if found is None else found[1]
+
+
+def _find(storage: Storage, session: bytes) -> tuple[Blob, str] | None:
+    """The marks that are there, and the boot in them; None when there are none to take up."""
+    try:
+        blob = storage.open(MARKS_FILE)
+    except FileNotFoundError:
+        return None
+    if len(blob.view) != MARKS_BYTES:
+        return None
+    magic, found, boot = _HEAD.unpack_from(blob.view)
+    (crc,) = _CRC.unpack_from(blob.view, _HEAD.size)
+    if (magic, found) != (_MAGIC, session) or crc != crc32c(blob.view[: _HEAD.size]):
+        return None
+    return blob, boot.rstrip(b"\0").decode("ascii", "replace")

@@ -17,6 +17,7 @@ from attrs import define, field
 from rewinder.errors import StorageFull
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from random import Random
 
     from rewinder.storage import Blob
@@ -46,7 +47,8 @@ class MemoryBlob:
 class MemoryStorage:
     """Files in memory. `capacity` is how many bytes they may have together; None for no limit.
 
-    `opened` counts how often each blob was opened or created, `syncs` how often something was synced.
+    `opened` counts how often each blob was opened or created, `syncs` how often something was synced; `on_sync`
+    is told of it, and may let virtual time pass.
     """
 
     boot_id: str = "boot-1"
@@ -55,6 +57,7 @@ class MemoryStorage:
     opened: dict[str, int] = field(factory=dict, init=False)
     syncs: int = field(default=0, init=False)
     fail_sync: bool = field(default=False, init=False)
+    on_sync: Callable[[], None] = field(default=lambda: None, init=False)
     _files: dict[str, MemoryBlob] = field(factory=dict, init=False)
     _survives: dict[str, MemoryBlob] = field(factory=dict, init=False)
     _pending: list[tuple[str, MemoryBlob | None]] = field(factory=list, init=False)
@@ -175,6 +178,7 @@ class MemoryStorage:
         if self.fail_sync:
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         self.syncs += 1
+        self.on_sync()
 
 
 def _torn(blob: MemoryBlob, random: Random) -> bytes:

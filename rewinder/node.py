@@ -24,7 +24,9 @@ from rewinder.node_port import NodePort
 from rewinder.pump import Idle
 from rewinder.service import Service
 from rewinder.surroundings import Machine
-from rewinder.voter import Voter
+from rewinder.voter import Voter, give_up_vote
+from rewinder.why import Reason, Weight
+from souptcp.session import TIMEOUT_NS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,6 +41,12 @@ CLOSE_LIMIT_NS = 2_000_000_000
 
 COUNTERS_NS = 1_000_000_000
 """How often live counters are published on the control plane."""
+
+WHY_KEYS = (
+    *("name", "role", "session", "fingerprint", "epoch", "last", "commit", "ended", "durability"),
+    *("voter", "following", "followers"),
+)
+"""What of its status a node adds when it is asked why nothing moves."""
 
 logger = logging.getLogger("seqcast")
 
@@ -102,6 +110,7 @@ class Node:
     """Why this node is not the primary any more, and has to stop; None while nothing of that kind happened."""
     restart: bool = field(default=False, init=False)
     """Whether it was asked to end and to be started again."""
+    _unfit: str | None = field(default=None, init=False)
     _started_ns: int = field(default=0, init=False)
     _counters_due_ns: int = field(default=0, init=False)
 
@@ -119,10 +128,10 @@ class Node:
         self.log = self._open_log()
         if self.log.recovery is not None:
             self.report("recovered", detail=str(self.log.recovery))
-        self.voter = Voter(settings.name, settings.voters, self.log, self.surroundings.draw)
+        self.voter = Voter(settings.name, settings.voters, self.log, self.surroundings.draw, self._unfit)
         if self.voter.unfit is not None:
             self.report("lost its vote until it is admitted again", detail=self.voter.unfit)
-        self.follower = Follower(self.voter, self.counters)
+        self.follower = Follower(self.voter, self.counters, self._before_cut)
         self.port = NodePort(
             self.log,
             Admission(settings.authority, Role.REPLICATE, self.log.session),
@@ -142,8 +151,6 @@ class Node:
             self.counters,
             self.surroundings.random,
             lambda sentence: self.report("upstream", detail=sentence),
-            # Whoever is being served the log of an epoch that is over must not see it cut.
-            lambda now_ns: self.port.hang_up(f"{settings.name} follows another node", now_ns),
         )
         self.serve("node", settings.node_port, self.port, between_nodes=True)
         self.open_ports()
@@ -157,16 +164,22 @@ class Node:
         raise NotImplementedError
 
     def serve(self, name: str, port: int, application: Application, *, between_nodes: bool = False) -> None:
-        """Open one more SoupBinTCP port; 0 takes a free one. Raises OSError naming it."""
+        """Open one more SoupBinTCP port; 0 takes a free one. Raises OSError naming it.
+
+        Every port heartbeats as nodes do, so that its clients can find out soon; other clients than nodes may
+        take their time.
+        """
         listener = self.surroundings.network.listen(self.settings.host, port)
-        patience = self.settings.patience if between_nodes else None
+        patience = self.settings.patience
+        if not between_nodes:
+            patience = Patience(patience.heartbeat_ns, TIMEOUT_NS)
         self.services.append(Service(name, self.pump, listener, application, self.counters, patience))
 
     def commands(self) -> dict[str, Any]:
         """Handlers of the control plane, by command."""
         return {
             "status": lambda _arguments: self.status(),
-            "why": lambda _arguments: {"why": self.why()},
+            "why": lambda _arguments: self.answer_why(),
             "restart": self._restart,
         }
 
@@ -196,7 +209,7 @@ class Node:
     @property
     def hears(self) -> bool:
         """Whether it follows a primary now, or is one."""
-        return self.link.following is not None and self.follower.in_step
+        return self.link.following is not None
 
     def promised(self, owner: str, now_ns: int) -> None:
         """A higher epoch was promised: whom we followed is not primary any more; `owner` may be soon."""
@@ -205,8 +218,12 @@ class Node:
 
     def opened(self, owner: str, now_ns: int) -> None:
         """`owner` is primary now."""
-        if self.link.following != owner:
+        if self.link.dialling != owner:
             self.link.turn_to(owner, now_ns)
+
+    def _before_cut(self) -> None:
+        """Whoever reads the log of an epoch that is over must not see it change."""
+        self.port.hang_up(f"the log of {self.settings.name} is cut", self.pump.clock.now_ns)
 
     # for people
 
@@ -225,10 +242,13 @@ class Node:
             "durability": log.durability,
             "ended": log.ended,
             "epoch": log.epochs[-1][0] if log.epochs else 0,
+            "epoch_start": log.epochs[-1][1] if log.epochs else 0,
             "promised": {"epoch": promise.epoch, "owner": promise.owner},
             "voter": self.settings.name in self.settings.voters,
             "votes": self.voter.votes,
+            "vote_missing": self.voter.missing,
             "following": self.link.following,
+            "suspicion": self.link.suspicion,
             "clients": {service.name: len(service.clients) for service in self.services},
             "ports": self.ports(),
             "uptime_seconds": (self.pump.clock.now_ns - self._started_ns) / 1e9,
@@ -239,12 +259,39 @@ class Node:
 
     def why(self) -> str | None:
         """One sentence: why nothing moves here; None when there is no reason that this node knows."""
-        if self.link.following is None:
-            return f"{self.settings.name} follows nobody ({self.link.suspicion or 'it is looking for a primary'})"
-        if self.follower.refused is not None:
-            return f"{self.settings.name} may not follow {self.link.following}: {self.follower.refused}"
-        if self.settings.name in self.settings.voters and not self.voter.votes:
-            return f"{self.settings.name} does not vote: it waits to be admitted again"
+        reason = self.reason()
+        return None if reason is None else reason.sentence
+
+    def answer_why(self) -> dict[str, Any]:
+        """The answer to `why`: sentence and weight, both null when all is well, and what they are about."""
+        reason, status = self.reason(), self.status()
+        return {
+            "why": None if reason is None else reason.sentence,
+            "weight": None if reason is None else int(reason.weight),
+            **{key: status.get(key) for key in WHY_KEYS},
+        }
+
+    def reason(self) -> Reason | None:
+        """The weightiest reason why something does not move, as far as this node knows."""
+        if self.log.ended is not None and self.log.commit >= self.log.ended:
+            return Reason(f"the session ended at {self.log.ended}", Weight.STOPPED)
+        problem = self.settings.authority.problem
+        if problem is None:
+            return self.stream_reason()
+        return self.stream_reason() or Reason(
+            f"{self.settings.name} lets in whom it knew before: {problem}", Weight.WORN
+        )
+
+    def stream_reason(self) -> Reason | None:
+        """The weightiest reason why the stream does not move here."""
+        name, link = self.settings.name, self.link
+        if link.storage_error is not None:
+            return Reason(f"the log of {name} cannot grow: {link.storage_error}", Weight.WORN)
+        if link.following is None:
+            why = link.suspicion or self.follower.refused or "it is looking for a primary"
+            return Reason(f"{name} follows nobody: {why}", Weight.WORN)
+        if self.voter.missing is not None:
+            return Reason(f"{name} does not vote: {self.voter.missing}", Weight.WORN)
         return None
 
     def ports(self) -> dict[str, int]:
@@ -280,6 +327,10 @@ class Node:
         settings = self.settings
         storage = self.surroundings.storage(settings)
         try:
+            if len(settings.voters) > 1:
+                self._unfit = give_up_vote(
+                    storage, settings.session, settings.durability, self.surroundings.draw
+                )
             return MessageLog.open_or_create(
                 storage,
                 settings.session,

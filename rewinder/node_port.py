@@ -30,6 +30,9 @@ class Primary(Protocol):
     def epoch(self) -> int:
         """Its epoch."""
 
+    def serves(self, name: str) -> bool:
+        """Whether the node `name` may follow: who does not vote has to look elsewhere while there is no quorum."""
+
     def follower_started(self, client: Client) -> None:
         """A follower was let in; what it needs to know first is queued."""
 
@@ -75,8 +78,10 @@ class NodePort(LogServer):
             client.state = None
             return denied or Granted(self.log.session, self.log.commit + 1)
         answer = super().login(client, request, now_ns)
-        if isinstance(answer, Denied) or self.primary is not None:
+        if isinstance(answer, Denied):
             return answer
+        if self.primary is not None:
+            return answer if self.primary.serves(client.user) else Denied(b"S", "there is no quorum here")
         if client.user != self.voter.promise.owner or client.user == self.voter.name:
             return Denied(b"S", f"{self.voter.name} is not the primary")
         self.visible = self.log.last
@@ -110,17 +115,11 @@ class NodePort(LogServer):
             match decode(bytes(message)):
                 case Query():
                     self._answer(client)
-                case PromiseRequest(epoch, owner, incarnation) if (
-                    owner == client.user and owner != self.voter.name
-                ):
-                    before = self.voter.epoch
-                    given = self.voter.seal(epoch, owner, incarnation)
+                case PromiseRequest(epoch, owner, incarnation) if owner == client.user:
+                    given = self._promise(client, epoch, now_ns, incarnation)
                     self.counters.add(f"{self.name}.{'promised' if given else 'refused'}")
-                    if self.voter.epoch > before:
-                        self.hang_up(f"epoch {epoch} is promised to {owner}", now_ns)
-                        self.node.promised(owner, now_ns)
                     self._answer(client)
-                case Opened(epoch) if (epoch, client.user) == (self.voter.epoch, self.voter.promise.owner):
+                case Opened(epoch) if self._promise(client, epoch, now_ns):
                     self.node.opened(client.user, now_ns)
                 case Held() | VoterState() | Answer() as packet if self.primary is not None:
                     self.primary.follower_said(client, packet, now_ns)
@@ -134,14 +133,27 @@ class NodePort(LogServer):
 
     # the node's side
 
-    def hang_up(self, reason: str, now_ns: int) -> None:
-        """Let go of everybody who gets the log: it is not ours to give any more."""
+    def hang_up(self, reason: str, now_ns: int, keep: frozenset[str] = frozenset()) -> None:
+        """Let go of everybody who gets the log, but for those named: it is not ours to give any more."""
         for client in list(self._following.values()):
-            client.close(reason, now_ns)
+            if client.user not in keep:
+                client.close(reason, now_ns)
 
     def followers(self) -> list[Client]:
         """Who gets the log now."""
         return list(self._following.values())
+
+    def _promise(self, client: Client, epoch: int, now_ns: int, incarnation: int = 0) -> bool:
+        """Promise an epoch to who asks for it, or has opened it; False when it is not to be had."""
+        owner = client.user
+        if owner == self.voter.name:
+            return False
+        before = self.voter.epoch
+        given = self.voter.seal(epoch, owner, incarnation)
+        if self.voter.epoch > before:
+            self.hang_up(f"epoch {epoch} is promised to {owner}", now_ns)
+            self.node.promised(owner, now_ns)
+        return given
 
     def _answer(self, client: Client) -> None:
         client.send_unsequenced(self.voter.answer(hears=self.node.hears).encode())

@@ -42,7 +42,8 @@ class Recovery:
     """What opening a log had to repair. `str` is a sentence for people.
 
     `file`, `offset` and `number` name the first record that is not there any more; `bytes_cut` were written
-    behind it. `below_commit` says that it was committed: other nodes have it, this one must get it again.
+    behind it. `damaged` says that it had been whole once: the machine was not lost, and an append that is cut short
+    leaves no length. `below_commit` says that it was committed: other nodes have it, this one must get it again.
     """
 
     file: str
@@ -54,6 +55,7 @@ class Recovery:
     below_commit: bool
     lost_machine: bool
     marks_rebuilt: bool
+    damaged: bool = False
 
     def __str__(self) -> str:
         parts = []
@@ -142,6 +144,7 @@ class Opening:
             below_commit=below_commit,
             lost_machine=marks.lost_machine,
             marks_rebuilt=marks.rebuilt,
+            damaged=bool(bytes_cut) and stop is not Stop.EMPTY and not marks.lost_machine,
         )
 
     def _look(self, tail: Segment, stop: Stop) -> None:

@@ -95,8 +95,9 @@ class Client:
     _hungry: bool = False
 
     def send_unsequenced(self, payload: bytes) -> None:
-        """Queue one unsequenced packet; `flush` sends it."""
-        self.session.send_unsequenced(payload)
+        """Queue one unsequenced packet; `flush` sends it. For a client that was let go meanwhile it is lost."""
+        if not self.gone:
+            self.session.send_unsequenced(payload)
 
     def flush(self, now_ns: int, *, more: bool = False) -> bool:
         """Send what is queued; False when the peer does not take it all now (the pump goes on later).
@@ -218,14 +219,14 @@ class Lingering:
 
 @define(eq=False)
 class Service:
-    """A listening port and its clients. `patience` is for clients that are nodes; others get what is usual."""
+    """A listening port and its clients. `patience` says when they get heartbeats, and when they are given up."""
 
     name: str
     pump: Pump
     listener: Listening
     application: Application
     counters: Counters
-    patience: Patience | None = None
+    patience: Patience
     clients: dict[int, Client] = field(factory=dict, init=False)
     _lingering: dict[int, Lingering] = field(factory=dict, init=False)
 
@@ -314,8 +315,6 @@ class Service:
 
     def _session(self, now_ns: int) -> ServerSession:
         patience = self.patience
-        if patience is None:
-            return ServerSession(SOUPBINTCP, now_ns=now_ns)
         return ServerSession(
             SOUPBINTCP, now_ns=now_ns, heartbeat_ns=patience.heartbeat_ns, timeout_ns=patience.silence_ns
         )

@@ -161,6 +161,14 @@ class Child:
         return environment
 
 
+def signal_name(number: int) -> str:
+    """Return the name of a signal, or its number where it has none."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
 def _is_ours(level: int, kind: int, data: bytes) -> bool:
     """Whether ancillary data say that the sender runs as the same user as we do."""
     if (level, kind) != (socket.SOL_SOCKET, socket.SCM_CREDENTIALS) or len(data) < _CREDENTIALS.size:

@@ -18,6 +18,8 @@ def sender_of(configuration: Configuration, user: str, password: str = "", **set
 
     `settings` are further arguments of `Sender`.
     """
+    # When the nodes have missed a primary, and another has had time to take its place.
+    settings.setdefault("silence_ns", configuration.timing.suspect_ns * 5 // 4)
     return Sender(
         sequencers=[(node.host, node.submit_port) for node in configuration.sequencers if node.submit_port],
         user=user,

@@ -33,14 +33,16 @@ class Repair:
     `small_gap` is the largest number of missing messages that re-requests are used for; 0 where no request
     server is configured. `patience_ns` is how long re-requests may go without progress before a rewinder is
     asked over SoupBinTCP. `silence_ns` is how long the lines may be silent before a rewinder is asked what there
-    is: a sequencer heartbeats every second, but one that is gone ends nothing. `retry_ns` is the pause after a
-    rewinder failed; it doubles up to `retry_limit_ns`.
+    is: a sequencer heartbeats every second, but one that is gone ends nothing. `stall_ns` is how long a rewinder may
+    come up with nothing while the lines show that there is more: it may have lost its primary, or follow one that
+    was deposed. `retry_ns` is the pause after a rewinder failed; it doubles up to `retry_limit_ns`.
     """
 
     small_gap: int = 2000
     reorder_delay_ns: int = 1_000_000
     patience_ns: int = 60_000_000
     silence_ns: int = 3_000_000_000
+    stall_ns: int = 1_000_000_000
     retry_ns: int = 20_000_000
     retry_limit_ns: int = 1_000_000_000
     jitter: float = 0.5
@@ -77,6 +79,8 @@ class Reception:
     _hole: tuple[int, int] | None = field(default=None, init=False)  # first, last of the hole in front
     _stuck_at: int = field(default=0, init=False)
     _stuck_since_ns: int = field(default=0, init=False)
+    _stalled_at: int = field(default=0, init=False)
+    _stalled_since_ns: int = field(default=0, init=False)
 
     @property
     def next_number(self) -> int:
@@ -105,6 +109,7 @@ class Reception:
                     break
             self._incoming = None
             self._look_after_rewind(now_ns)
+            self._look_for_stall(now_ns)
         return None
 
     def rewind_readable(self, now_ns: int) -> None:
@@ -196,6 +201,7 @@ class Reception:
     def _begin_rewind(self, now_ns: int) -> None:
         self.eager = False
         self.rewinds += 1
+        self._stalled_at = 0
         try:
             self.rewind = self.open_rewind(self._turn, self.mold.next_number, now_ns)
         except OSError as error:
@@ -247,6 +253,19 @@ class Reception:
             self._missing(now_ns)
             self.trouble = None
             self.close()
+
+    def _look_for_stall(self, now_ns: int) -> None:
+        """Leave a rewinder that sends heartbeats and nothing of what the lines have shown.
+
+        Asked whenever something was read of it, so that an app that does not look for a while blames nobody.
+        """
+        rewind, number = self.rewind, self.mold.next_number
+        if rewind is None or rewind.accepted is None:
+            return
+        if self.lag == 0 or self._stalled_at != number:
+            self._stalled_at, self._stalled_since_ns = number, now_ns
+        elif now_ns - self._stalled_since_ns >= self.repair.stall_ns:
+            self._failed(f"a rewinder has nothing from record {number} on", now_ns)
 
     def _failed(self, reason: str, now_ns: int) -> None:
         """Ask the next rewinder, after a pause that grows with each failure."""

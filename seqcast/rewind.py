@@ -6,16 +6,20 @@ from typing import TYPE_CHECKING
 
 from attrs import define, field
 
-from souptcp import REJECT_REASONS, Accepted, Closed, EndOfSession, Rejected, Sequenced, log_in
+from souptcp import REJECT_REASONS, Accepted, Closed, EndOfSession, Rejected, Sequenced, connect, log_in
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    import socket
+    from collections.abc import Callable, Iterator
 
     from native.messages import Messages
     from souptcp import ClientSession, Connection
 
 CONNECT_TIMEOUT_NS = 2_000_000_000
 """A rewinder that has not let us in by then is taken for dead, and the next one is asked."""
+
+SILENCE_NS = 3_000_000_000
+"""A rewinder that was not heard of for so long is gone, and the next one is asked. It heartbeats every second."""
 
 
 @define(eq=False)
@@ -46,6 +50,8 @@ class Rewind:
         session: bytes,
         number: int,
         now_ns: int,
+        timeout_ns: int = SILENCE_NS,
+        connect: Callable[[str, int], socket.socket] = connect,
     ) -> Rewind:
         """Begin to connect; raises OSError when that fails at once."""
         connection, client = log_in(
@@ -55,6 +61,8 @@ class Rewind:
             session=session,
             sequence_number=number,
             now_ns=now_ns,
+            timeout_ns=timeout_ns,
+            connect=connect,
         )
         return cls(address, number, connection, client, now_ns)
 

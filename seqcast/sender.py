@@ -30,12 +30,19 @@ OUTBOX_BYTES = 4 << 20
 WRITE_BYTES = 256 * 1024
 """Bytes handed to the connection in one call, so that answers are read in between."""
 
-RETRY_NS = 20_000_000
-RETRY_LIMIT_NS = 1_000_000_000
-"""First and longest pause between rounds over the sequencers; it doubles from round to round."""
+RETRY_NS = 5_000_000
+RETRY_LIMIT_NS = 250_000_000
+"""First and longest pause between rounds over the sequencers; it doubles from round to round. A standby that takes
+over does so within some ten milliseconds, and one that refuses a login costs hardly anything."""
 
+LOGIN_NS = 250_000_000
 LOGIN_LIMIT_NS = 2_000_000_000
-"""A sequencer that has not answered the login by then is left for the next."""
+"""A sequencer that has not answered the login by then is left for the next: in the first round, and at most. A
+process that is stopped still gets connections, from its kernel."""
+
+SILENCE_NS = 1_250_000_000
+"""How long messages may be in flight without any being acknowledged: a little more than it takes the nodes to miss a
+primary (`suspect_ms`). Then there may be another one, and this one does not know it."""
 
 
 @define(eq=False)
@@ -43,7 +50,9 @@ class Sender:
     """A sender of one user.
 
     `sequencers` are the submit ports to try, in turn: a standby rejects the login. `fragment_bytes` is the
-    largest payload that one record carries; longer messages travel in fragments.
+    largest payload that one record carries; longer messages travel in fragments. After `silence_ns` without an
+    acknowledgement that was due the next sequencer is tried; that is no loss when it was the right one, because
+    whatever it has got needs not be sent again.
 
     Use it as a context manager, or call `open` and `close`.
     """
@@ -55,15 +64,19 @@ class Sender:
     fragment_bytes: int = 1422
     outbox_bytes: int = OUTBOX_BYTES
     connect_seconds: float = 10.0
+    silence_ns: int = SILENCE_NS
     submission: Submission = field(init=False)
     reconnections: int = field(default=0, init=False)
     trouble: str | None = field(default=None, init=False)
     _connection: Connection | None = field(default=None, init=False)
     _session: ClientSession = field(init=False)
-    _opened_ns: int = field(default=0, init=False)
+    _login_due_ns: int = field(default=0, init=False)
     _position: int = field(default=0, init=False)
     _failures: int = field(default=0, init=False)
     _not_before_ns: int = field(default=0, init=False)
+    _overdue: tuple[int, int] | None = field(
+        default=None, init=False
+    )  # sequence in flight, when it is overdue
     _refusals: dict[tuple[str, int], str] = field(factory=dict, init=False)
     _single: MessageTable = field(factory=lambda: MessageTable(1), init=False)
     _poller: select.poll = field(factory=select.poll, init=False)
@@ -183,7 +196,7 @@ class Sender:
     def poll(self, timeout: float = 0.0) -> None:
         """Move what can be moved, waiting at most `timeout` seconds for the connection."""
         now_ns = time.monotonic_ns()
-        if self._connection is None:
+        while self._connection is None:
             if now_ns < self._not_before_ns:
                 time.sleep(min(timeout, (self._not_before_ns - now_ns) / 1e9))
                 return
@@ -223,7 +236,8 @@ class Sender:
         except OSError as error:
             self._lost(str(error), now_ns)
             return
-        self._opened_ns = now_ns
+        rounds = min(self._failures // len(self.sequencers), 16)
+        self._login_due_ns = now_ns + min(LOGIN_NS << rounds, LOGIN_LIMIT_NS)
         self.submission.connected()
         self._watch(select.POLLIN | select.POLLOUT)
 
@@ -277,8 +291,11 @@ class Sender:
     def _timers(self, now_ns: int) -> None:
         if self._connection is None:
             return
-        if not self.submission.answered and now_ns - self._opened_ns > LOGIN_LIMIT_NS:
+        if not self.submission.answered and now_ns >= self._login_due_ns:
             self._lost("no answer to the login", now_ns)
+            return
+        if self._silent(now_ns):
+            self._lost(f"nothing was acknowledged for {self.silence_ns / 1e9:g} s", now_ns)
             return
         for event in self._session.handle_timer(now_ns):
             if isinstance(event, Closed):
@@ -288,10 +305,21 @@ class Sender:
     def _patience(self, now_ns: int) -> float:
         """Seconds until a timer is due."""
         due_ns = self._session.deadline_ns()
+        ours_ns = self._overdue[1] if self._overdue is not None else None
         if not self.submission.answered:
-            login_ns = self._opened_ns + LOGIN_LIMIT_NS
-            due_ns = login_ns if due_ns is None else min(due_ns, login_ns)
-        return 1.0 if due_ns is None else max(0.0, (due_ns - now_ns) / 1e9)
+            ours_ns = self._login_due_ns
+        due = min((each for each in (due_ns, ours_ns) if each is not None), default=now_ns + 1_000_000_000)
+        return max(0.0, (due - now_ns) / 1e9)
+
+    def _silent(self, now_ns: int) -> bool:
+        """Whether what is in flight should have been acknowledged by now. It is asked after everything was read."""
+        if not self.submission.answered or not self.in_flight:
+            self._overdue = None
+            return False
+        first = self.submission.outbox.first_sequence
+        if self._overdue is None or self._overdue[0] != first:
+            self._overdue = (first, now_ns + self.silence_ns)
+        return now_ns >= self._overdue[1]
 
     def _mid_frame(self) -> bool:
         return self.submission.answered and self.submission.outbox.mid_frame
@@ -314,8 +342,9 @@ class Sender:
         self._drop()
         self._position += 1
         self._failures += 1
-        rounds = self._failures // len(self.sequencers)
-        if rounds:
+        self._overdue = None
+        rounds, within = divmod(self._failures, len(self.sequencers))
+        if within == 0:
             self._not_before_ns = now_ns + min(RETRY_NS << min(rounds - 1, 16), RETRY_LIMIT_NS)
 
     def _watch(self, events: int) -> None:

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
 
-from seqcast.child import Child, ChildCommand
+from seqcast.child import Child, ChildCommand, signal_name
 from seqcast.relay import Relay
 
 if TYPE_CHECKING:
@@ -119,6 +119,8 @@ class Place:
     """When to start it again; while it starts, to mention that it is slow; while it stops, to kill it."""
     stopping: bool = False
     killed: bool = False
+    served: bool = False
+    """Whether any of its processes was ready."""
 
     @property
     def ready(self) -> bool:
@@ -220,6 +222,7 @@ class Supervisor:
         child = place.child
         if child is None or not child.read_notifications():
             return
+        place.served = True
         if not place.stopping:
             place.due_ns = None
         self.events(
@@ -269,7 +272,7 @@ class Supervisor:
         pause_ns = None if self._stopping else place.restarts.died(status, lived_ns)
         event: Event = {"event": "died", "name": place.command.name, "lived_ms": lived_ns // 1_000_000}
         if status < 0:
-            event["signal"] = _signal_name(-status)
+            event["signal"] = signal_name(-status)
         else:
             event["status"] = status
         if pause_ns is not None:
@@ -287,9 +290,10 @@ class Supervisor:
             self._give_up(place, f"it died {QUICK_DEATHS_LIMIT + 1} times in a row soon after its start", 1)
 
     def _give_up(self, place: Place, reason: str, status: int) -> None:
+        """Start it no more, and stop all; but what has served may be taken out of the configuration meanwhile."""
         self.events({"event": "gave-up", "name": place.command.name, "reason": reason})
         self.status = self.status or status
-        if self._stop_reason is None:
+        if self._stop_reason is None and not (place.served and status == CONFIGURATION_STATUS):
             self.stop(f"{place.command.name} was given up")
 
     def _due(self, place: Place, now_ns: int) -> None:
@@ -374,7 +378,7 @@ class Supervisor:
             now_ns, before_ns = time.monotonic_ns(), last_ns
             last_ns = now_ns
             if before_ns is None or now_ns - before_ns >= REPEAT_NS:
-                self.stop(_signal_name(number))
+                self.stop(signal_name(number))
 
         before = [signal.signal(number, note) for number in numbers]
         wakeup_before = signal.set_wakeup_fd(kernels.fileno(), warn_on_full_buffer=False)
@@ -389,10 +393,3 @@ class Supervisor:
             kernels.close()
 
         return restore
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"

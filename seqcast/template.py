@@ -142,6 +142,19 @@ class PlannedNode:
     voter: bool
 
 
+def change_quorum_comment(text: str, before: int, after: int) -> str:
+    """Return the text of a configuration with what it says of N and W changed to `after` voters, where it says so."""
+    for comment in (_QUORUMS.get(before), _quorum_sentence(before)):
+        if comment is not None and comment in text:
+            return text.replace(comment, _quorum_sentence(after))
+    return text
+
+
+def _quorum_sentence(voters: int) -> str:
+    noun = "voter" if voters == 1 else "voters"
+    return f"# Here N = {voters} {noun} and W = {voters // 2 + 1} of them must hold it."
+
+
 def planned_nodes(voters: int) -> tuple[PlannedNode, ...]:
     """Return the nodes of a bus with so many voters: sequencers, voting rewinders, and one that does not vote.
 

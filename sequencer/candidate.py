@@ -100,7 +100,7 @@ class Candidate:
             if moved or takeover.phase is not Phase.ASKING:
                 self._due_ns = now_ns + ATTEMPT_NS
                 self.pump.timers.watch(self)
-            if moved and takeover.phase is Phase.SEALING:
+            if moved and takeover.phase is Phase.SEALING:  # at once, by our own vote alone
                 self.peers.ask(takeover.request, now_ns)
         if self._due_ns is not None and now_ns >= self._due_ns:
             takeover.lose(f"no progress while {takeover.phase.value}: {takeover.missing()}")
@@ -139,7 +139,7 @@ class Candidate:
             return
         before = takeover.phase
         takeover.answered(name, answer)
-        if before is Phase.ASKING and takeover.phase is not before:
+        if takeover.phase is not before:
             self.peers.ask(takeover.request, now_ns)
 
     def _begin_fetch(self, name: str, now_ns: int) -> None:
@@ -153,5 +153,6 @@ class Candidate:
             self.counters,
             Random(0),  # noqa: S311  (one address, so there is nobody to stay clear of)
             lambda _sentence: None,
+            wanted=self.takeover.wanted if self.takeover is not None else None,
         )
         self._fetch.turn_to(name, now_ns)

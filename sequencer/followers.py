@@ -47,6 +47,10 @@ class Followers:
 
     # the port's side
 
+    def serves(self, name: str) -> bool:
+        """Whether the node `name` may follow."""
+        return name in self.voters or self.quorate
+
     def follower_started(self, client: Client) -> None:
         """Take it up."""
         self._connected[id(client)] = FollowerState(client)
@@ -59,7 +63,8 @@ class Followers:
         """What a follower holds, whether it votes, or why it does not follow."""
         follower = self._connected.get(id(client))
         match packet:
-            case Answer(epoch=epoch, owner=owner) if epoch > self.epoch and client.user in self.voters:
+            case Answer(epoch=epoch, owner=owner) if epoch >= self.epoch and client.user in self.voters:
+                # Of the same epoch, to another: it would never follow us in this one.
                 self.deposed(f"{client.user} has promised epoch {epoch} to {owner}")
             case VoterState() if follower is not None:
                 follower.state = packet
@@ -109,9 +114,14 @@ class Followers:
         return False
 
     @property
+    def quorate(self) -> bool:
+        """Whether a write quorum is in contact, ourselves among it."""
+        return len(self.in_contact) + 1 >= self.commit.write_quorum
+
+    @property
     def in_contact(self) -> set[str]:
-        """The voters among those connected that count."""
-        return {each.client.user for each in self._connected.values() if self._counts(each)}
+        """The voters among those connected that count, and have promised this epoch: they say what they hold."""
+        return {each.client.user for each in self._connected.values() if each.held and self._counts(each)}
 
     def status(self) -> dict[str, dict[str, Any]]:
         """What each follower that is connected holds, by name."""
@@ -125,6 +135,16 @@ class Followers:
             }
             for each in self._connected.values()
         }
+
+    def obstacle(self, name: str) -> str | None:
+        """Why the voter `name` adds nothing to a commit now; None when it does, or will when it has caught up."""
+        connected = [each for each in self._connected.values() if each.client.user == name]
+        if not connected:
+            return "it is not connected"
+        if any(self._counts(each) for each in connected):
+            return None
+        silent = all(each.state is None for each in connected)
+        return "it has not said yet whether it votes" if silent else "it does not vote"
 
     @property
     def _log(self) -> MessageLog:

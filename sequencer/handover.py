@@ -42,11 +42,12 @@ class Handover:
         """Say go when it is time."""
         primary, log = self.primary, self.primary.log
         if now_ns >= self._due_ns:
-            self._give_up()
+            self._give_up(now_ns)
             return
         finished = log.commit == log.last and primary.publisher.next_number > log.commit
-        if finished and now_ns >= self._go_ns and primary.followers.send_go(self.target, log.last, now_ns):
-            self._go_ns = now_ns + GO_AGAIN_NS
+        if finished and now_ns >= self._go_ns:
+            sent = primary.followers.send_go(self.target, log.last, now_ns)
+            self._go_ns = now_ns + GO_AGAIN_NS if sent else 0
 
     def sealed(self, owner: str, epoch: int) -> None:
         """The primary was deposed: by the one that was meant, or by another."""
@@ -57,21 +58,24 @@ class Handover:
             self.answer.refuse(f"{owner} has taken epoch {epoch} instead of {self.target}")
 
     def deadline_ns(self) -> int | None:
-        """When a turn is wanted though nothing arrives."""
-        return None if self.over else min(self._due_ns, max(self._go_ns, self.now_ns))
+        """When a turn is wanted though nothing arrives; what the standby says arrives."""
+        return None if self.over else min(self._due_ns, self._go_ns or self._due_ns)
 
     def handle_timer(self, _now_ns: int) -> None:
         """The turn itself does what is due."""
 
-    def _give_up(self) -> None:
+    def waits_for(self) -> str:
+        """What is missing, for people."""
+        obstacle = self.primary.followers.obstacle(self.target)
+        if obstacle is not None:
+            return obstacle
+        last, commit = self.primary.log.last, self.primary.log.commit
+        held = self.primary.followers.status()[self.target]["held"]
+        return f"it holds {held} of {last}, and {commit} is committed"
+
+    def _give_up(self, now_ns: int) -> None:
         self.over = True
         self.primary.submit.held = False
-        held = self.primary.followers.status().get(self.target)
-        if held is None:
-            why = "it is not connected"
-        elif not held["votes"]:
-            why = "it does not vote"
-        else:
-            why = f"it holds {held['held']} of {self.primary.log.last}, and {self.primary.log.commit} is committed"
+        self.primary.submit.press(now_ns)
         seconds = HANDOVER_NS / 1e9
-        self.answer.refuse(f"{self.target} did not take over within {seconds:g} s: {why}")
+        self.answer.refuse(f"{self.target} did not take over within {seconds:g} s: {self.waits_for()}")

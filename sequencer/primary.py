@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from attrs import define, field
 
 from rewinder.errors import StorageFull
+from rewinder.promise import PROMISE_FILE
 from rewinder.record import SENDER_BYTES, Kind, Stamp, admission_payload, epoch_payload
 from sequencer._native import CommitKernel
 from sequencer.commit import Commit
@@ -77,7 +78,8 @@ class Primary:
             self.submit.refuse = f"epoch {self.epoch} is being opened"
         else:  # nothing follows the end of the session; what is there is committed and served on
             start = log.last
-            self.voter.adopt(self.epoch)
+            if not self.voter.adopt(self.epoch):
+                raise StorageFull(log.storage.describe(PROMISE_FILE), 0)
             self.submit.refuse = self._ended_sentence()
         self.commit = Commit(self.write_quorum, start, log.commit)
         self._acknowledgements = CommitKernel(log.senders, log.commit)

@@ -13,23 +13,24 @@ from attrs import define, field, frozen
 from moldudp import Cadence
 from rewinder.access import Role
 from rewinder.admission import Admission
-from rewinder.control import Deferred, Refusal
 from rewinder.errors import StorageFull
 from rewinder.node import Node, NodeSettings
 from rewinder.record import STAMP_BYTES
 from rewinder.replication import Query
 from sequencer.candidate import Candidate
 from sequencer.elector import RankElector
-from sequencer.handover import Handover
 from sequencer.mending import mend
 from sequencer.ordering import Ordering
+from sequencer.orders import Orders
 from sequencer.primary import Primary
 from sequencer.publisher import Line, Publisher
 from sequencer.submit import SubmitPort
 from sequencer.takeover import Phase
+from sequencer.why import Progress, why_candidate, why_primary, why_standby
 
 if TYPE_CHECKING:
     from rewinder.replication import Answer
+    from rewinder.why import Reason
     from sequencer.elector import Elector
 
 MOLD_OVERHEAD_BYTES = 22
@@ -73,10 +74,11 @@ class SequencerProcess(Node):
     submit: SubmitPort = field(init=False)
     candidate: Candidate = field(init=False)
     primary: Primary | None = field(default=None, init=False)
+    orders: Orders = field(init=False)
     takeovers: int = field(default=0, init=False)
     _lines: list[Line] = field(factory=list, init=False)
-    _handover: Handover | None = field(default=None, init=False)
-    _waiting: list[tuple[int, Deferred]] = field(factory=list, init=False)
+    _progress: Progress = field(factory=Progress, init=False)
+    _failure: str = field(default="", init=False)  # why the last attempt to take over was lost
     _try_ns: int | None = field(default=None, init=False)
     _gone: str | None = field(default=None, init=False)  # the primary that was followed last
     _alone_ns: int | None = field(default=None, init=False)  # since when a primary has no quorum in contact
@@ -126,6 +128,14 @@ class SequencerProcess(Node):
             counters,
             self._heard_of,
         )
+        self.orders = Orders(
+            settings.name,
+            settings.sequencers,
+            self.pump,
+            lambda: self.primary,
+            lambda: self.role,
+            self.report,
+        )
         self.serve("submit", settings.submit_port, self.submit)
         now_ns = self.pump.clock.now_ns
         if alone:
@@ -138,7 +148,7 @@ class SequencerProcess(Node):
 
     def commands(self) -> dict[str, Any]:
         """The node's commands, and those of a primary."""
-        return {**super().commands(), "end-session": self._end_session, "promote": self._promote}
+        return {**super().commands(), **self.orders.handlers()}
 
     def finish(self, now_ns: int) -> int:
         """Commit, publish, answer; or follow, and look whether it is time to take over."""
@@ -155,13 +165,18 @@ class SequencerProcess(Node):
     def deadline_ns(self) -> int | None:
         """When to try to become primary, or to ask whether somebody else is."""
         if self.primary is None:
-            return self._try_ns if self.candidate.takeover is None and self.link.suspicion else None
+            return self._try_ns if self.candidate.takeover is None and self._missing_primary else None
         return self._alone_ns
 
     def handle_timer(self, _now_ns: int) -> None:
         """The turn itself does what is due."""
 
     # standby
+
+    @property
+    def _missing_primary(self) -> bool:
+        """Whether there is none as far as this node can tell: it could not be found, or nobody else can be it."""
+        return self.link.suspicion is not None or not self.link.primaries
 
     def _stand_by(self, now_ns: int) -> None:
         link, candidate = self.link, self.candidate
@@ -181,7 +196,7 @@ class SequencerProcess(Node):
             self.follower.handed_over = False
             candidate.begin(now_ns, insist=True)
             self._advance(now_ns)
-        elif link.suspicion is not None:
+        elif self._missing_primary:
             if self._try_ns is None:
                 self._try_ns = now_ns + self.elector.wait_ns(candidate.failures, self._gone)
             if now_ns >= self._try_ns:
@@ -205,6 +220,7 @@ class SequencerProcess(Node):
         elif phase is Phase.LOST:
             self.report("not primary", detail=takeover.reason)
             self.counters.add("takeover.lost")
+            self._failure = takeover.reason
             candidate.end(failed=True)
             self._try_ns = now_ns + self.elector.wait_ns(candidate.failures, self._gone)
             self.link.turn_to(self.voter.promise.owner, now_ns)
@@ -237,10 +253,14 @@ class SequencerProcess(Node):
             primary.open(now_ns)
         except StorageFull as error:
             self.candidate.end(failed=True)
-            self.report("not primary: nothing can be stamped", detail=str(error))
+            self._failure = f"nothing can be stamped: {error}"
+            self.report("not primary", detail=self._failure)
             self._try_ns = now_ns + settings.patience.silence_ns
+            self.link.turn_to("", now_ns)
+            self.pump.timers.watch(self)
             return
         self.primary = primary
+        self._progress = Progress()
         self.takeovers += 1
         self.report("primary", epoch=primary.epoch, last=log.last, commit=log.commit)
         self.candidate.announce(primary.epoch, now_ns)
@@ -253,19 +273,17 @@ class SequencerProcess(Node):
         timers = self.pump.timers
         timers.watch(primary.publisher)
         timers.watch(primary)
-        if self._handover is not None:
-            self._handover.turn(now_ns)
-            timers.watch(self._handover)
-            if self._handover.over:
-                self._handover = None
-        if self._waiting:
-            self._answer_waiting()
+        self.orders.turn(self.log.commit, now_ns)
+        self._progress.look(self.log.last, self.log.commit, now_ns)
         self._look_for_quorum(primary, now_ns)
         return work
 
     def _look_for_quorum(self, primary: Primary, now_ns: int) -> None:
-        """A primary without a quorum asks the voters whether it was deposed; it cannot find out otherwise."""
-        if len(primary.followers.in_contact) + 1 >= self.settings.write_quorum:
+        """A primary without a quorum asks the voters whether it was deposed; it cannot find out otherwise.
+
+        Meanwhile those who do not vote are sent away, because there may be another primary.
+        """
+        if primary.followers.quorate:
             self._alone_ns = None
             if self.candidate.peers.open and primary.established:
                 self.candidate.peers.close()
@@ -275,11 +293,13 @@ class SequencerProcess(Node):
         elif now_ns >= self._alone_ns:
             self._alone_ns = now_ns + self.settings.patience.silence_ns // CHECKS_IN_SILENCE
             self.candidate.peers.ask(lambda _name: Query().encode(), now_ns)
+            self.port.hang_up("there is no quorum here", now_ns, keep=self.settings.voters)
             self.pump.timers.watch(self)
 
     def _heard_of(self, name: str, answer: Answer) -> None:
         """A voter answers though no attempt runs."""
         if self.primary is not None and answer.epoch > self.primary.epoch:
+            self.orders.sealed(answer.owner, answer.epoch)
             self._depose(f"{name} has promised epoch {answer.epoch} to {answer.owner}")
 
     def _depose(self, reason: str) -> None:
@@ -292,9 +312,7 @@ class SequencerProcess(Node):
             self.port.primary = None
             self.primary = None
             self.submit.refuse = f"this node was deposed: {reason}"
-            for _, deferred in self._waiting:
-                deferred.refuse(f"the primary was deposed: {reason}")
-            self._waiting.clear()
+            self.orders.deposed(reason)
             self.pump.stop()
 
     # the node port's side
@@ -307,8 +325,7 @@ class SequencerProcess(Node):
     def promised(self, owner: str, now_ns: int) -> None:
         """A higher epoch was promised: a primary is none any more, a candidate has lost."""
         if self.primary is not None:
-            if self._handover is not None:
-                self._handover.sealed(owner, self.voter.epoch)
+            self.orders.sealed(owner, self.voter.epoch)
             self._depose(f"epoch {self.voter.epoch} is promised to {owner}")
             return
         if self.candidate.takeover is not None:
@@ -321,48 +338,20 @@ class SequencerProcess(Node):
         if self.primary is None:
             super().opened(owner, now_ns)
 
-    # commands
-
-    def _end_session(self, _arguments: dict[str, Any]) -> Deferred:
-        primary = self._require_primary("end the session")
-        deferred = Deferred()
-        number = primary.end_session()
-        self.report("ending the session", number=number)
-        self._waiting.append((number, deferred))
-        return deferred
-
-    def _promote(self, arguments: dict[str, Any]) -> Deferred:
-        primary = self._require_primary("hand over")
-        target = str(arguments.get("name", ""))
-        if target == self.settings.name:
-            raise Refusal(f"{target} is the primary already")
-        if target not in self.settings.sequencers:
-            raise Refusal(f"{target or 'nobody'} is not a sequencer of this bus")
-        if self._handover is not None:
-            raise Refusal(f"a handover to {self._handover.target} is under way")
-        deferred = Deferred()
-        self.report("handing over", to=target)
-        self._handover = Handover(primary, target, deferred, self.pump.clock.now_ns)
-        self.pump.timers.watch(self._handover)
-        return deferred
-
-    def _require_primary(self, what: str) -> Primary:
-        if self.primary is None:
-            raise Refusal(f"{self.settings.name} is {self.role} and cannot {what}")
-        return self.primary
-
-    def _answer_waiting(self) -> None:
-        commit = self.log.commit
-        for number, deferred in self._waiting:
-            if number <= commit:
-                deferred.reply({"number": number})
-        self._waiting = [entry for entry in self._waiting if entry[0] > commit]
-
     def _storage_full(self, error: StorageFull) -> None:
         assert self.primary is not None  # else no message was let in
         if self.primary.storage_error is None:
             self.report("storage full", detail=str(error))
         self.primary.storage_full(error)
+
+    def close(self) -> None:
+        """Let go of the other voters and of the multicast lines first."""
+        candidate = getattr(self, "candidate", None)
+        if candidate is not None:
+            candidate.close()
+        for line in self._lines:
+            line.socket.close()
+        super().close()
 
     # for people
 
@@ -376,10 +365,26 @@ class SequencerProcess(Node):
             "refusing": self.submit.refuse,
             "takeovers": self.takeovers,
             "attempts": self.candidate.attempts,
+            "handover": None if self.orders.handover is None else self.orders.handover.target,
             "datagrams": {line.name: line.datagrams for line in self._lines},
         }
         if primary is not None:
+            status["epoch"] = primary.epoch  # after the end of the session no record says so
+            status["established"] = primary.established
+            status["in_contact"] = sorted(primary.followers.in_contact)
             status["published"] = primary.publisher.next_number - 1
             status["voters"] = primary.commit.voters()
             status["followers"] = primary.followers.status()
         return status
+
+    def stream_reason(self) -> Reason | None:
+        """The weightiest reason why the stream does not move here."""
+        name, primary, candidate = self.settings.name, self.primary, self.candidate
+        if primary is not None:
+            return why_primary(primary, self._progress, self.orders.handover, self.pump.clock.now_ns)
+        if candidate.takeover is not None:
+            return why_candidate(name, candidate.takeover)
+        if self.link.following is None:
+            failure = self._failure if candidate.failures else None
+            return why_standby(name, self.link.suspicion, self.deposed or failure)
+        return super().stream_reason()

@@ -2,8 +2,9 @@
 
 A submission is an unsequenced packet: sender sequence (8 bytes), flags (1), message. An answer is an
 unsequenced packet: sender sequence (8), stream number (8): everything of this sender up to that sequence is
-committed, the last of it at that number. The first answer follows the login and tells the last sequence that
-is in the log; its number is 0 while that one is not committed yet.
+committed, the last of it at that number. The first answer follows the login, once everything of this sender that
+is in the log is committed: a sender that was started again goes on after it, and could not send again what a
+later primary does not have.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ class Submission:
 
     name: bytes  # six characters, as in the record's stamp
     slot: int  # in the sender table; -1 before its first message
+    answered: bool = False
 
 
 @define(eq=False)
@@ -87,9 +89,7 @@ class SubmitPort:
 
     def started(self, client: Client, _now_ns: int) -> None:
         """Tell a sender where it stopped."""
-        state: Submission = client.state
-        sequence, number = self.log.senders.last_of(state.name)
-        client.send_unsequenced(_ANSWER.pack(sequence, number if number <= self.log.commit else 0))
+        self._answer_first(client)
         if self._paused:
             client.pause()
 
@@ -133,12 +133,20 @@ class SubmitPort:
 
     # the primary's side
 
+    @property
+    def holding(self) -> bool:
+        """Whether senders are held back."""
+        return self._paused
+
     def committed(self, slots: list[int], now_ns: int) -> None:
         """Answer the senders in these slots of the sender table."""
         for slot in slots:
             client = self._by_slot.get(slot)
             if client is not None:
-                self._answer(client)
+                if client.state.answered:
+                    self._answer(client)
+                else:
+                    self._answer_first(client)
                 client.flush(now_ns)
 
     def press(self, now_ns: int) -> None:
@@ -159,6 +167,14 @@ class SubmitPort:
         """End every sender's connection."""
         for client in list(self._clients.values()):
             client.close(reason, now_ns)
+
+    def _answer_first(self, client: Client) -> None:
+        """Tell a sender where it stopped, if that is settled."""
+        state: Submission = client.state
+        sequence, number = self.log.senders.last_of(state.name)
+        if number <= self.log.commit:
+            state.answered = True
+            client.send_unsequenced(_ANSWER.pack(sequence, number))
 
     def _answer(self, client: Client) -> None:
         sequence, number = self.log.senders.committed_of(client.state.slot)

@@ -2,8 +2,9 @@
 
 1. ASKING. What have the voters promised, what do they hold, do they hear a primary? A seal quorum of voters that
    hear none is needed to go on, so that one broken connection does not end the epoch of a primary that is well.
-   When every voter is there and no log holds anything, the first epoch is opened, and voting begins with it.
-2. SEALING. The next epoch is promised by a seal quorum: from then on nothing more can be committed below it.
+   At the start of the session nobody votes: then every voter has to be there, with an empty log.
+2. SEALING. The next epoch is promised by a seal quorum: from then on nothing more can be committed below it. At
+   the start of the session every voter has to promise; when all have, each of them begins to vote (BEGINNING).
 3. FETCHING. Of the logs of those who promised, the one with the highest (last epoch, last number) holds all that
    was ever committed. What we lack of it is fetched, and what we have beside it is cut.
 4. WON. The log is ours to continue.
@@ -30,6 +31,7 @@ class Phase(Enum):
 
     ASKING = "asking"
     SEALING = "sealing"
+    BEGINNING = "beginning"
     FETCHING = "fetching"
     WON = "won"
     LOST = "lost"
@@ -52,7 +54,6 @@ class Takeover:
     wanted: Answer | None = field(default=None, init=False)
     _first: bool = field(default=False, init=False)  # the first epoch of the session
     _answers: dict[str, Answer] = field(factory=dict, init=False)
-    _incarnations: dict[str, int] = field(factory=dict, init=False)  # of those who answered while asking
 
     @property
     def seal_quorum(self) -> int:
@@ -78,7 +79,7 @@ class Takeover:
         """What the voter `name` is to be asked now."""
         if self.phase is Phase.ASKING:
             return Query().encode()
-        incarnation = self._incarnations[name] if self._first else 0
+        incarnation = self._answers[name].incarnation if self.phase is Phase.BEGINNING else 0
         return PromiseRequest(self.epoch, self.voter.name, incarnation).encode()
 
     def answered(self, name: str, answer: Answer) -> None:
@@ -87,16 +88,14 @@ class Takeover:
             self._answers[name] = answer
         elif answer.epoch > self.epoch or (answer.epoch == self.epoch and answer.owner != self.voter.name):
             self.lose(f"{name} has promised epoch {answer.epoch} to {answer.owner}")
-        elif answer.epoch == self.epoch and self.phase is Phase.SEALING:
+        elif answer.epoch == self.epoch and self.phase in (Phase.SEALING, Phase.BEGINNING):
             self._answers[name] = answer
         self._look()
 
     def fetched(self) -> bool:
         """Whether the log holds what was to be fetched; then the attempt is won, or lost after all."""
-        log = self.voter.log
         assert self.wanted is not None
-        own_epoch = max(self.voter.promise.adopted, log.epochs[-1][0] if log.epochs else 0)
-        if self.phase is not Phase.FETCHING or (own_epoch, log.last) < self.wanted.rank:
+        if self.phase is not Phase.FETCHING or self.voter.answer().rank < self.wanted.rank:
             return False
         self._conclude()
         return True
@@ -109,28 +108,45 @@ class Takeover:
 
     def missing(self) -> str:
         """What the attempt waits for, for people."""
-        absent = [name for name in self.others if name not in self._answers]
+        needed = f"{self.phase.value}: {self.seal_quorum} of {len(self.voter.voters)} voters are needed"
+        return "; ".join([needed, *self.obstacles()])
+
+    def obstacles(self) -> list[str]:
+        """Which voters stand in the way, and how, for people."""
         mute = [name for name, answer in self._answers.items() if not answer.votes]
         hearing = [name for name, answer in self._answers.items() if answer.hears]
-        parts = [f"{self.phase.value}: {self.seal_quorum} of {len(self.voter.voters)} voters are needed"]
-        for names, what in (
-            (absent, "did not answer"),
-            (mute, "may not vote yet"),
-            (hearing, "still hear a primary"),
-        ):
-            if names:
-                parts.append(f"{', '.join(names)} {what}")
-        return "; ".join(parts)
+        return [
+            f"{', '.join(names)} {what}"
+            for names, what in (
+                (self.absent, "did not answer"),
+                (mute, "may not vote yet"),
+                (hearing, "still hears a primary" if len(hearing) == 1 else "still hear a primary"),
+            )
+            if names
+        ]
+
+    @property
+    def absent(self) -> list[str]:
+        """The voters that have not answered in this phase."""
+        return [name for name in self.others if name not in self._answers]
+
+    @property
+    def nothing_yet(self) -> bool:
+        """Whether no log that was heard of holds anything: the session has not begun."""
+        return self.voter.log.last == 0 and all(answer.last == 0 for answer in self._answers.values())
 
     def _look(self) -> None:
         """Go on to the next phase when there are enough answers."""
         if self.phase is Phase.ASKING:
             self._consider()
-        if self.phase is Phase.SEALING:
+        if self.phase is Phase.SEALING and self._first:
+            self._begin_voting()
+        if self.phase in (Phase.SEALING, Phase.BEGINNING):
             self._count()
 
     def _consider(self) -> None:
         answers = self._answers
+        answers[self.voter.name] = self.voter.answer()
         self._first = len(answers) == len(self.voter.voters) and all(
             answer.last == 0 for answer in answers.values()
         )
@@ -139,15 +155,34 @@ class Takeover:
         ]
         if not self._first and not (self.voter.votes and len(willing) >= self.seal_quorum):
             return
-        self.epoch = 1 + max(answer.rank[0] for answer in answers.values())
-        self.epoch = max(self.epoch, 1 + max(answer.epoch for answer in answers.values()))
-        own = self.voter.promise.incarnation if self._first else 0
-        if not self.voter.seal(self.epoch, self.voter.name, own):
+        self.epoch = self._next_epoch()
+        if not self.voter.seal(self.epoch, self.voter.name):
             self.lose(f"epoch {self.voter.epoch} is promised to {self.voter.promise.owner} here")
             return
         self.phase = Phase.SEALING
-        self._incarnations = {name: answer.incarnation for name, answer in answers.items()}
         self._answers = {self.voter.name: self.voter.answer()}
+
+    def _next_epoch(self) -> int:
+        """One above the highest that was heard of.
+
+        Where two seal quorums need not meet (of two voters, each is one), two candidates could take the same
+        epoch, and their logs would be taken for one. There, each voter takes only every N-th epoch.
+        """
+        epoch = 1 + max(max(answer.epoch, answer.rank[0]) for answer in self._answers.values())
+        voters = sorted(self.voter.voters)
+        if not self._first and 2 * self.seal_quorum <= len(voters):
+            epoch += (voters.index(self.voter.name) - epoch) % len(voters)
+        return epoch
+
+    def _begin_voting(self) -> None:
+        """Once every voter has promised, and none holds anything, nothing can ever have been committed."""
+        answers = self._answers
+        if any(answer.last for answer in answers.values()):
+            self.lose("the session has begun already")
+        elif len(answers) == len(self.voter.voters):
+            self.phase = Phase.BEGINNING
+            self.voter.seal(self.epoch, self.voter.name, self.voter.promise.incarnation)
+            answers[self.voter.name] = self.voter.answer()
 
     def _count(self) -> None:
         promised = {name: answer for name, answer in self._answers.items() if answer.votes}
@@ -164,6 +199,11 @@ class Takeover:
 
     def _conclude(self) -> None:
         """The log is complete. A promise counts only of the incarnation that this log knows to vote."""
+        promise = self.voter.promise
+        if (promise.epoch, promise.owner) != (self.epoch, self.voter.name):
+            # It went to a primary that was met meanwhile, and we would open that one's epoch.
+            self.lose(f"epoch {promise.epoch} is promised to {promise.owner} here")
+            return
         admissions = self.voter.log.admissions
         counted = [
             name

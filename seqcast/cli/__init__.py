@@ -1,7 +1,15 @@
 """The command line. Each command is imported when it is run, so that `seqcast --help` is quick.
 
 To add a command: write it in a module of this package, and add one line to `COMMANDS`. What commands share is
-in `seqcast.cli.common`. Exit status: 0 done, 1 failed, 2 wrong usage or configuration.
+in `seqcast.cli.common`.
+
+| exit status | meaning |
+|---|---|
+| 0 | done |
+| 1 | failed, or found that something is wrong |
+| 2 | wrong usage or configuration: trying again does not help |
+| 3 | a node: it was the primary, and another one is now; started again it is a standby |
+| 4 | a node: it was asked to end and to be started again, because the configuration has changed |
 """
 
 from __future__ import annotations
@@ -22,6 +30,8 @@ COMMANDS = {
     "listen": ("seqcast.cli.listen:listen", "Receive the stream as it is multicast."),
     "replay": ("seqcast.cli.listen:replay", "Read the stream from the rewinders alone."),
     "status": ("seqcast.cli.status:command", "Say what each node is doing."),
+    "why": ("seqcast.cli.why:command", "Say in one sentence why the stream is not moving."),
+    "promote": ("seqcast.cli.promote:command", "Make another sequencer the primary."),
     "end-session": ("seqcast.cli.end_session:command", "End the stream for good."),
     "log": ("seqcast.cli.log:command", "List, verify and dump the log of a node."),
     "users": ("seqcast.cli.users:command", "Add, remove and list users."),

@@ -1,4 +1,4 @@
-"""`seqcast bench`: throughput and latency of the bus on this machine, beside a bare relay."""
+"""`seqcast bench`: throughput, latency and failover of the bus on this machine."""
 
 from __future__ import annotations
 
@@ -16,8 +16,13 @@ from seqcast.cli.progress import Meter
 from seqcast.settings import Durability
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import FrameType
-    from typing import NoReturn
+    from typing import Any, NoReturn
+
+    Show = Callable[[str, int, int | None], None]
+    Run = Callable[[Show], dict[str, Any]]
+    Render = Callable[[dict[str, Any]], str]
 
 
 @click.command(
@@ -25,17 +30,24 @@ if TYPE_CHECKING:
         "seqcast bench --quick",
         "seqcast bench throughput --messages 5000000 --rounds 3",
         "seqcast bench latency --durability group --json",
+        "seqcast bench failover --trials 20 --json",
     )
 )
 @click.argument(
     "what",
-    type=click.Choice(["throughput", "latency", "all"]),
+    type=click.Choice(["throughput", "latency", "failover", "all"]),
     default="all",
-    metavar="[throughput|latency|all]",
+    metavar="[throughput|latency|failover|all]",
 )
-@click.option("--quick", is_flag=True, help="One short round of each: to see that it works.")
+@click.option("--quick", is_flag=True, help="One short round of each, or three kills: to see that it works.")
 @click.option("--messages", type=click.IntRange(1, 100_000_000), metavar="N", help="Messages in each round.")
 @click.option("--rounds", type=click.IntRange(1, 100), metavar="K", help="Rounds of each [default: 5].")
+@click.option(
+    "--trials",
+    type=click.IntRange(1, 1000),
+    metavar="K",
+    help="Kills of a primary, with failover [default: 20].",
+)
 @click.option(
     "--durability",
     type=click.Choice([each.value for each in Durability]),
@@ -45,28 +57,63 @@ if TYPE_CHECKING:
 )
 @json_option
 def command(
-    what: str, quick: bool, messages: int | None, rounds: int | None, durability: str, as_json: bool
+    what: str,
+    quick: bool,
+    messages: int | None,
+    rounds: int | None,
+    trials: int | None,
+    durability: str,
+    as_json: bool,
 ) -> None:
-    """Measure how many messages a second go through the bus, and how long one takes.
+    """Measure how many messages a second go through the bus, how long one takes, and how long a failover.
 
     Runs a sequencer, a rewinder, a sender and a receiver as processes on loopback, in a temporary directory
-    (TMPDIR), and checks every message. Exit status 1 when one is lost or wrong.
+    (TMPDIR), and checks every message. With `failover` there are two sequencers and three voters, and the
+    primary is killed again and again; `all` is throughput and latency. Exit status 1 when a message is lost or
+    wrong.
     """
-    from bench.report import render  # noqa: PLC0415  (quick --help)
-    from bench.scenarios import Settings, run, sized  # noqa: PLC0415
-
-    settings = Settings.quick() if quick else Settings()
-    settings = evolve(sized(settings, messages, rounds), durability=Durability(durability))
+    if what == "failover" and (messages is not None or rounds is not None):
+        raise click.UsageError("failover has --trials; --messages and --rounds are for the others")
+    if what != "failover" and trials is not None:
+        raise click.UsageError("--trials is for failover")
+    run, render = (
+        _failover(quick, trials, Durability(durability))
+        if what == "failover"
+        else _rounds(what, quick, messages, rounds, Durability(durability))
+    )
     # An orderly end removes the temporary directories, which hold the whole stream.
     before = signal.signal(signal.SIGTERM, _end)
     try:
         with Stages(quiet=as_json) as stages:
-            result = run(what, settings, stages.show)
+            result = run(stages.show)
     finally:
         signal.signal(signal.SIGTERM, before)
     click.echo(json.dumps(result, indent=2) if as_json else render(result))
     if not result["complete"]:
         raise SystemExit(1)
+
+
+def _rounds(
+    what: str, quick: bool, messages: int | None, rounds: int | None, durability: Durability
+) -> tuple[Run, Render]:
+    """Throughput and latency."""
+    from bench import scenarios  # noqa: PLC0415  (quick --help)
+    from bench.report import render  # noqa: PLC0415
+
+    settings = scenarios.Settings.quick() if quick else scenarios.Settings()
+    settings = evolve(scenarios.sized(settings, messages, rounds), durability=durability)
+    return lambda show: scenarios.run(what, settings, show), render
+
+
+def _failover(quick: bool, trials: int | None, durability: Durability) -> tuple[Run, Render]:
+    """Kills of a primary."""
+    from bench import failover  # noqa: PLC0415  (quick --help)
+    from bench.report import render_failover  # noqa: PLC0415
+
+    settings = evolve(failover.Settings.quick() if quick else failover.Settings(), durability=durability)
+    if trials is not None:
+        settings = evolve(settings, trials=trials)
+    return lambda show: failover.run(settings, show), render_failover
 
 
 def _end(number: int, _frame: FrameType | None) -> NoReturn:
@@ -88,8 +135,8 @@ class Stages:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def show(self, label: str, count: int, total: int) -> None:
-        """`count` of `total` messages of this stage were delivered."""
+    def show(self, label: str, count: int, total: int | None) -> None:
+        """`count` of `total` messages of this stage were delivered; the total may not be known."""
         if label != self._label:
             self._stack.close()
             self._label = label

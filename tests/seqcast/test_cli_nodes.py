@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import json
-import select
 import sys
-import threading
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
+from stand_in import node, nodes, run, status_of
 
-from rewinder.control import ControlServer, Deferred, Refusal
+from rewinder.control import Deferred, Refusal
 from rewinder.log import MessageLog
 from rewinder.record import Kind, Stamp
 from rewinder.storage import FileStorage
 from seqcast.child import ChildCommand
-from seqcast.cli import main, up
+from seqcast.cli import up
 from seqcast.config import read_configuration
 
 
@@ -29,80 +27,76 @@ def configuration(tmp_path, monkeypatch):
     return read_configuration(tmp_path / "seqcast.toml")
 
 
-def run(*arguments: str, stdin: str | None = None):
-    return CliRunner().invoke(main, arguments, input=stdin, catch_exceptions=False)
-
-
-@contextmanager
-def node(configuration, name: str, **handlers):
-    """A stand-in for a node: its control socket only."""
-    commands = {key.replace("_", "-"): handler for key, handler in handlers.items()}
-    with closing(ControlServer(configuration.control_path(name), commands)) as server:
-        stopping = threading.Event()
-
-        def turns() -> None:
-            while not stopping.is_set():
-                if select.select([server.fileno()], [], [], 0.02)[0]:
-                    server.turn()
-
-        thread = threading.Thread(target=turns)
-        thread.start()
-        try:
-            yield
-        finally:
-            stopping.set()
-            thread.join(10)
-
-
-def primary(**more):
-    return lambda _arguments: {
-        "name": "SEQ1",
-        "role": "primary",
-        "session": "DEMO",
-        "first": 1,
-        "last": 12,
-        "commit": 11,
-        "epoch": 3,
-        **more,
-    }
-
-
-def follower(**more):
-    return lambda _arguments: {"role": "rewinder", "first": 1, "last": 11, "commit": 11, "epoch": 3, **more}
+def status(configuration, name, **more):
+    return lambda _arguments: status_of(configuration, name, **more)
 
 
 class TestStatus:
     def test_all_nodes(self, configuration):
-        with (
-            node(configuration, "SEQ1", status=primary()),
-            node(configuration, "REW1", status=follower(following="127.0.0.1:7")),
+        with nodes(
+            configuration,
+            SEQ1={"status": status(configuration, "SEQ1")},
+            REW1={"status": status(configuration, "REW1")},
         ):
             result = run("status")
             assert result.exit_code == 0
-            lines = result.output.splitlines()
+            head, *rows = result.output.splitlines()
             line = configuration.multicast.lines[0]
-            assert lines[0].startswith(
-                f"session DEMO on {line.group}:{line.port}; a record is committed when 1 of 1"
+            assert head == (
+                f"session DEMO on {line.group}:{line.port}; "
+                "committed when 1 of 1 voters hold it (durability: memory)"
             )
-            assert [row.split() for row in lines[1:]] == [
-                ["node", "role", "first", "last", "commit", "epoch", "note"],
-                ["SEQ1", "primary", "1", "12", "11", "3"],
-                ["REW1", "rewinder", "1", "11", "11", "3", "follows", "127.0.0.1:7"],
+            assert [row.split() for row in rows] == [
+                ["node", "role", "epoch", "last", "commit", "held", "lag", "note"],
+                ["SEQ1", "primary", "3", "12", "12", "12", "0"],
+                ["REW1", "rewinder", "3", "12", "12", "12", "0", "follows", "SEQ1"],
             ]
             values = json.loads(run("status", "--json", "rew1").output)
         assert values == {
             "session": "DEMO",
-            "nodes": {"REW1": {"up": True, **follower(following="127.0.0.1:7")({})}},
+            "nodes": {"REW1": {"up": True, **status_of(configuration, "REW1")}},
         }
 
+    def test_what_a_follower_holds_is_asked_of_the_primary(self, configuration):
+        followers = {"REW1": {"held": 5, "lag": 7, "votes": False, "voter": False}}
+        with nodes(
+            configuration,
+            SEQ1={"status": status(configuration, "SEQ1", followers=followers)},
+            REW1={"status": status(configuration, "REW1", last=5, commit=5)},
+        ):
+            (_, _, row) = run("status", "REW1").output.splitlines()
+        assert row.split() == ["REW1", "rewinder", "3", "5", "5", "5", "7", "follows", "SEQ1"]
+
+    def test_a_table_of_great_numbers_stays_narrow(self, configuration):
+        great = dict.fromkeys(("last", "commit"), 9_999_999_999)
+        note = "promised " + "much " * 30
+        with node(configuration, "SEQ1", status=status(configuration, "SEQ1", refusing=note, **great)):
+            lines = run("status", "SEQ1").output.splitlines()
+        assert max(map(len, lines)) <= 100
+        assert " ".join(" ".join(lines[2:]).split()).endswith("refuses messages: " + note.strip())
+
+    def test_a_head_with_two_lines_of_multicast_stays_narrow(self, configuration):
+        text = configuration.path.read_text()
+        for key in ("group_b", "port_b"):
+            text = text.replace(f"# {key} = ", f"{key} = ")
+        configuration.path.write_text(text)
+        with node(configuration, "SEQ1", status=status(configuration, "SEQ1")):
+            first, second, *_ = run("status", "SEQ1").output.splitlines()
+        assert first.count(":") == 2
+        assert second == "committed when 1 of 1 voters hold it (durability: memory)"
+
     def test_a_node_that_is_not_running(self, configuration):
-        with node(configuration, "SEQ1", status=primary()):
+        with node(configuration, "SEQ1", status=status(configuration, "SEQ1")):
             result = run("status")
             assert result.exit_code == 1
-            assert "REW1  rewinder" in result.output
-            assert "nobody listens at log/REW1/control.sock: the node is not running" in result.output
+            row = result.output.splitlines()[-1]
+            assert row.split() == ["REW1", "rewinder", "12", "0", "is", "not", "running"]
             values = json.loads(run("status", "--json").output)
             assert (values["nodes"]["SEQ1"]["up"], values["nodes"]["REW1"]["up"]) == (True, False)
+            error = (
+                "nobody listens at log/REW1/control.sock: the node is not running (`seqcast up` starts it)"
+            )
+            assert values["nodes"]["REW1"]["error"] == error
             assert run("status", "SEQ1").exit_code == 0
 
     def test_a_node_that_does_not_answer(self, configuration):
@@ -112,18 +106,45 @@ class TestStatus:
         assert "did not answer in 0.05 s" in result.output
 
     @pytest.mark.parametrize(
-        ("values", "note"),
+        ("name", "values", "note"),
         [
-            ({"session": "OTHER"}, "serves another session, OTHER"),
-            ({"fingerprint": "0"}, "runs with another configuration"),
-            ({"ended": 12}, "the session ended at 12"),
-            ({"refusing": "the disk is full"}, "refuses messages: the disk is full"),
-            ({"following": None}, "follows nobody"),
+            ("SEQ1", {"session": "OTHER"}, "serves another session, OTHER"),
+            ("SEQ1", {"fingerprint": "0"}, "runs with another configuration"),
+            ("SEQ1", {"ended": 12}, "the session ended at 12"),
+            ("SEQ1", {"refusing": "the disk is full"}, "refuses messages: the disk is full"),
+            ("SEQ1", {"handover": "SEQ2"}, "hands over to SEQ2"),
+            ("SEQ1", {"following": None}, "0"),
+            ("REW1", {"following": None}, "follows nobody"),
+            ("REW1", {"following": None, "suspicion": "gone"}, "follows nobody (gone)"),
+            (
+                "REW1",
+                {"promised": {"epoch": 4, "owner": "SEQ2"}},
+                "has promised epoch 4 to SEQ2; follows SEQ1",
+            ),
+            ("REW1", {"vote_missing": "no log"}, "does not vote: no log; follows SEQ1"),
+            ("REW1", {"votes": True}, "does not count for SEQ1; follows SEQ1"),
+            ("REW1", {"role": "standby", "refusing": "not the primary"}, "0  follows SEQ1"),
         ],
     )
-    def test_notes(self, configuration, values, note):
-        with node(configuration, "SEQ1", status=primary(**values)):
-            assert run("status", "SEQ1").output.rstrip().endswith(note)
+    def test_notes(self, configuration, name, values, note):
+        own = {"SEQ1": {}, "REW1": {}} | {name: values}
+        with nodes(
+            configuration,
+            SEQ1={"status": status(configuration, "SEQ1", **own["SEQ1"])},
+            REW1={"status": status(configuration, "REW1", **own["REW1"])},
+        ):
+            row = " ".join(line.strip() for line in run("status", name).output.splitlines()[2:])
+        assert row.endswith(note)
+
+    def test_of_two_that_say_they_are_primary_the_higher_epoch_is_believed(self, configuration):
+        assert run("init", "--nodes", "2", "--session", "DEMO", "--force").exit_code == 0
+        configuration = read_configuration(configuration.path)
+        late = status(configuration, "SEQ1", last=99, commit=12)
+        present = status(configuration, "SEQ1", epoch=4)
+        with nodes(configuration, SEQ1={"status": late}, SEQ2={"status": present}):
+            rows = [line for line in run("status", "SEQ1", "SEQ2").output.splitlines() if "SEQ" in line]
+        assert rows[0].endswith("does not know yet that SEQ2 is primary of epoch 4")
+        assert rows[1].split() == ["SEQ2", "primary", "4", "12", "12", "12", "0"]
 
     def test_a_node_that_the_configuration_does_not_know(self):
         result = run("status", "SEQ9")

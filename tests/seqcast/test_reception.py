@@ -42,6 +42,7 @@ class FakeRewind:
     breaks_after: int | None = None
     corrupt_at: int | None = None
     keeps_from: int = 1
+    stands_at: int | None = None
     failure: str | None = None
     accepted: int | None = None
     closed: bool = False
@@ -54,7 +55,8 @@ class FakeRewind:
         if self.accepted is None:
             self.number = max(self.number, self.keeps_from)
             self.accepted = self.number
-        count = min(self.batch, self.last - self.number + 1)
+        last = self.last if self.stands_at is None else self.stands_at
+        count = min(self.batch, last - self.number + 1)
         if count > 0:
             data = bytearray()
             table = MessageTable(count)
@@ -248,6 +250,25 @@ def test_a_rewinder_without_the_beginning_is_left_for_another() -> None:
     world = World(history=100, plans=[{"keeps_from": 50}, {}])
     world.pass_time(200 * MS)
     world.check(100)
+
+
+def test_a_rewinder_that_has_not_got_what_the_lines_show_is_left_for_another() -> None:
+    """It follows a primary that was cut off, or has lost its own: it answers, but with nothing."""
+    world = World(eager=False, history=100, plans=[{"stands_at": 40}, {}])
+    world.live(1, 30)
+    world.live(90, 11)
+    world.pass_time(900 * MS)
+    assert (world.got[-1], len(world.opened)) == (40, 1)
+    world.pass_time(300 * MS)
+    world.check(100)
+    assert [turn for turn, _ in world.opened] == [0, 1]
+
+
+def test_a_rewinder_may_take_its_time_while_the_lines_show_no_more() -> None:
+    world = World(history=40)
+    world.pass_time(20_000 * MS)
+    world.check(40)
+    assert len(world.opened) == 1
 
 
 def test_overlap_between_rewinder_and_live_is_dropped() -> None:

@@ -52,6 +52,8 @@ if mode.startswith("flaky"):  # flaky2:3 ends with status 3 in its first two liv
     lives, _, status = mode[5:].partition(":")
     if len(open(place).readlines()) <= int(lives):
         sys.exit(int(status or 1))
+if mode == "removed" and len(open(place).readlines()) > 1:  # from the configuration, while it served
+    sys.exit(2)
 if mode == "mute":
     notify("STATUS=opening the log")
 else:
@@ -59,7 +61,7 @@ else:
 print("serving")
 if mode == "once":
     sys.exit(0)
-if mode == "killed":
+if mode in ("killed", "removed"):
     os.kill(os.getpid(), signal.SIGKILL)
 while True:
     signal.pause()
@@ -237,6 +239,19 @@ def test_a_wrong_configuration_is_not_tried_again(tmp_path):
     assert died["status"] == 2
     assert "restart_ms" not in died
     assert run.of("gave-up") == [("gave-up", "N1")]
+
+
+def test_what_was_taken_out_of_the_configuration_while_it_served_stops_nobody(tmp_path, monkeypatch):
+    monkeypatch.setattr(supervisor_module, "RESTART_NS", 1_000_000)
+    run = Run(tmp_path, "serve", "removed")
+    run.on["gave-up"] = lambda _event: os.kill(run.pids("N1")[-1], signal.SIGKILL)
+    run.on["ready"] = lambda event: (
+        event["name"] == "N1" and len(run.pids("N1")) == 2 and run.supervisor.stop("the test is over")
+    )
+    assert run.run() == 2
+    assert run.of("gave-up") == [("gave-up", "N2")]
+    assert len(run.pids("N1")) == 2, "it is still looked after"
+    assert next(event for event in run.events if event["event"] == "stopping")["reason"] == "the test is over"
 
 
 def test_a_command_that_cannot_be_started(tmp_path):

@@ -1,0 +1,255 @@
+"""A simulated machine: power, disk, clocks, and the one process that runs on it, started again when it dies."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attrs import evolve
+
+from rewinder.access import Authority
+from rewinder.dial import Patience
+from rewinder.errors import ForkedLog, LogError, StorageFull
+from rewinder.memory import MemoryStorage
+from rewinder.process import RewinderProcess, RewinderSettings
+from sequencer.process import SequencerProcess, SequencerSettings
+from simulation.fabric import Host
+from simulation.pump import SimPump
+from simulation.world import MILLISECOND, SECOND
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from rewinder.node import Node, NodeSettings
+    from simulation.fabric import Fabric
+
+RESTART_NS = 60 * MILLISECOND
+"""How soon a process that died is started again."""
+
+SESSION = b"SIMULATED "
+NODE_PORT, SUBMIT_PORT, REPLAY_PORT = 1, 2, 3
+GROUP = "239.0.0.1"
+DATAGRAM_BYTES = 512
+SEGMENT_BYTES = 68 * 1024
+SILENCE_NS = 100 * MILLISECOND
+PASSWORD = "SECRET"
+
+
+class SimControl:
+    """The control socket: whoever has the machine may call the handlers."""
+
+    def __init__(self, handlers: Mapping[str, Any]) -> None:
+        self.handlers = handlers
+
+    def fileno(self) -> int:
+        return -2
+
+    def turn(self) -> int:
+        return 0
+
+    def publish(self, _counters: Mapping[str, Any]) -> None:
+        """Nobody listens."""
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+
+class Machine:
+    """One host. Apps have one too, without a node."""
+
+    def __init__(self, fabric: Fabric, name: str) -> None:
+        self.fabric, self.world, self.name = fabric, fabric.world, name
+        random = self.world.random
+        self.on = True
+        self.sockets: dict[int, Any] = {}
+        self.paused_until_ns = 0
+        self.monotonic_offset_ns = random.randrange(SECOND, 1000 * SECOND)
+        self.utc_offset_ns = random.randrange(-SECOND, SECOND)
+        self.spent = 0
+        self.sync_ns = 0
+        self.failure: Callable[[Machine, Exception], None] | None = None
+        fabric.machines[name] = self
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """An exception out of a turn ends the process."""
+        try:
+            yield
+        except Exception as error:
+            if self.failure is None:
+                raise
+            self.failure(self, error)
+
+    def ended(self) -> None:
+        """The process has stopped by itself."""
+
+    def pause(self, duration_ns: int) -> None:
+        """SIGSTOP, and SIGCONT after a while."""
+        self.paused_until_ns = self.world.now_ns + duration_ns
+
+    def hang_up(self) -> None:
+        """The process is gone: the kernel closes what it had open."""
+        for thing in list(self.sockets.values()):
+            thing.wake = None
+            thing.close()
+
+
+class NodeMachine(Machine):
+    """A machine with a node. It is the node's `rewinder.surroundings.Surroundings` too."""
+
+    def __init__(
+        self, fabric: Fabric, name: str, settings: NodeSettings, events: Callable[[str, NodeMachine], None]
+    ):
+        super().__init__(fabric, name)
+        self.settings = settings
+        self.random = self.world.random
+        self.network = Host(fabric, self)
+        self.disk = MemoryStorage()
+        self.disk.on_sync = self._synced
+        self.former_disks: list[MemoryStorage] = []
+        self.process: Node | None = None
+        self.handlers: Mapping[str, Any] = {}
+        self.told = events
+        self.wanted = True  # to be running
+        self.starts = 0
+        self._pump: SimPump | None = None
+
+    # surroundings
+
+    def pump(self, _settings: NodeSettings, finish: Callable[[int], int]) -> SimPump:
+        self._pump = SimPump(self, finish)
+        return self._pump
+
+    def storage(self, _settings: NodeSettings) -> MemoryStorage:
+        return self.disk
+
+    def set_aside(self, _settings: NodeSettings) -> str:
+        self.replace_disk(MemoryStorage(self.disk.boot_id, self.disk.capacity), "set aside")
+        return "aside"
+
+    def control(self, _settings: NodeSettings, handlers: Mapping[str, Any]) -> SimControl:
+        self.handlers = handlers
+        return SimControl(handlers)
+
+    def draw(self) -> int:
+        return self.random.getrandbits(64) | 1
+
+    # life
+
+    def start(self) -> None:
+        """Start the process, if the machine is on and none runs."""
+        if not self.on or self.process is not None or not self.wanted:
+            return
+        if self.paused_until_ns > self.world.now_ns:
+            self.paused_until_ns = 0
+        self.starts += 1
+        kind = SequencerProcess if isinstance(self.settings, SequencerSettings) else RewinderProcess
+        self.process = kind(self.settings, surroundings=self)
+        self.spent = 0
+        self.world.note(self.name, "starts")
+        with self.watched():
+            self.process.open()
+            assert self._pump is not None
+            self._pump.wake()
+
+    def ended(self) -> None:
+        """The process stops by itself: it was deposed, or asked to."""
+        process = self.process
+        assert process is not None
+        self.world.note(self.name, f"ends ({process.deposed or 'stopped'})")
+        self.told("deposed" if process.deposed else "stopped", self)
+        assert self._pump is not None
+        for service in process.services:
+            service.close(self._pump.clock.read())
+        self.kill("ended")
+
+    def kill(self, why: str) -> None:
+        """SIGKILL: the process is gone, the disk is as the kernel has it."""
+        if self.process is None:
+            return
+        self.world.note(self.name, f"dies ({why})")
+        self._stop()
+        self.hang_up()
+        self.replace_disk(self.disk.killed(), None)
+        self.restart_later()
+
+    def power_off(self) -> None:
+        """The machine is gone, and what was not synced with it."""
+        self.world.note(self.name, "loses power")
+        self._stop()
+        for thing in list(self.sockets.values()):
+            thing.dead = thing.closed = True
+            if hasattr(thing, "waiting"):
+                self.fabric.listeners.pop((self.name, thing.port), None)
+        self.sockets.clear()
+        self.on = False
+        self.replace_disk(self.disk.lost(self.random), None)
+
+    def power_on(self) -> None:
+        self.on = True
+        self.start()
+
+    def replace_disk(self, disk: MemoryStorage, why: str | None) -> None:
+        """Another disk: the same one as it was found, or (for a reason) a new one."""
+        if why is not None:
+            self.world.note(self.name, f"new disk ({why})")
+        self.former_disks.append(self.disk)
+        disk.capacity = self.disk.capacity
+        disk.on_sync = self._synced
+        self.disk = disk
+        self.told("disk" if why is None else "amnesia", self)
+
+    def _synced(self) -> None:
+        """A sync takes its time."""
+        self.spent += self.sync_ns
+
+    def restart_later(self) -> None:
+        self.world.after(self.random.randrange(RESTART_NS, 3 * RESTART_NS), self.start)
+
+    def _stop(self) -> None:
+        self.process = None
+        if self._pump is not None:
+            self._pump.close()
+
+
+def died_of(error: Exception) -> bool:
+    """Whether a node may end with such an error: its disk is full, or broken."""
+    return isinstance(error, LogError | StorageFull) and not isinstance(error, ForkedLog)
+
+
+def node_settings(
+    names: dict[str, bool], voters: frozenset[str], write_quorum: int, durability: str
+) -> dict[str, NodeSettings]:
+    """Settings of all nodes: `names` says of each whether it is a sequencer."""
+    authority = Authority(True, None, frozenset(names), PASSWORD)
+    common: dict[str, Any] = {
+        "session": SESSION,
+        "directory": Path(),
+        "segment_bytes": SEGMENT_BYTES,
+        "durability": durability,
+        "authority": authority,
+        "control_path": Path(),
+        "node_port": NODE_PORT,
+        "voters": voters,
+        "write_quorum": write_quorum,
+        "sequencers": {name: (name, NODE_PORT) for name, sequencer in names.items() if sequencer},
+        "peers": {name: (name, NODE_PORT) for name in names if name in voters},
+        "node_password": PASSWORD,
+        "patience": Patience(SILENCE_NS // 5, SILENCE_NS),
+        "datagram_bytes": DATAGRAM_BYTES,
+    }
+    settings: dict[str, NodeSettings] = {}
+    for name, sequencer in names.items():
+        if sequencer:
+            settings[name] = SequencerSettings(
+                name=name,
+                host=name,
+                submit_port=SUBMIT_PORT,
+                lines=((GROUP, 1),),
+                heartbeat_ns=SILENCE_NS,
+                **common,
+            )
+        else:
+            settings[name] = RewinderSettings(name=name, host=name, replay_port=REPLAY_PORT, **common)
+    return {name: evolve(each) for name, each in settings.items()}
