@@ -4,7 +4,7 @@ Payload first, stamp last, so that a decoder that knows the payload reads it in 
 
 | offset from the end | bytes | field | notes |
 |---|---|---|---|
-| -28 | 1 | kind | 0 data, 1 epoch start, 2 end of session; others are reserved and skipped by receivers |
+| -28 | 1 | kind | 0 data, 1 epoch start, 2 end of session, 3 admission; others are reserved, receivers skip them |
 | -27 | 1 | flags | bit 0 first fragment, bit 1 last fragment; a whole message has both |
 | -26 | 6 | sender | user name of the SoupBinTCP login, ASCII, space-padded on the right |
 | -20 | 8 | sender sequence | 1, 2, 3 ... per sender and session |

@@ -135,7 +135,8 @@ class Voter:
             return True
         promise = self.promise
         given_up = self.log.epochs[-1][0] < epoch if self.log.epochs else True
-        if (epoch, self.name) == (promise.epoch, promise.owner) and owner != self.name and given_up:
+        others = self.voters - {self.name}
+        if (epoch, self.name) == (promise.epoch, promise.owner) and given_up and owner in others:
             return self._keep(evolve(promise, owner=owner))
         return self.seal(epoch, owner)
 

@@ -4,7 +4,8 @@
    hear none is needed to go on, so that one broken connection does not end the epoch of a primary that is well.
    At the start of the session nobody votes: then every voter has to be there, with an empty log.
 2. SEALING. The next epoch is promised by a seal quorum: from then on nothing more can be committed below it. At
-   the start of the session every voter has to promise; when all have, each of them begins to vote (BEGINNING).
+   the start of the session every voter has to promise, and to be the one that was asked before: then whoever it
+   was earlier has had no part in any commit. When all have, each of them begins to vote (BEGINNING).
 3. FETCHING. Of the logs of those who promised, the one with the highest (last epoch, last number) holds all that
    was ever committed. What we lack of it is fetched, and what we have beside it is cut.
 4. WON. The log is ours to continue.
@@ -53,6 +54,7 @@ class Takeover:
     best: str = field(default="", init=False)
     wanted: Answer | None = field(default=None, init=False)
     _first: bool = field(default=False, init=False)  # the first epoch of the session
+    _asked: dict[str, int] = field(factory=dict, init=False)  # incarnations of the voters when they were asked
     _answers: dict[str, Answer] = field(factory=dict, init=False)
 
     @property
@@ -79,7 +81,7 @@ class Takeover:
         """What the voter `name` is to be asked now."""
         if self.phase is Phase.ASKING:
             return Query().encode()
-        incarnation = self._answers[name].incarnation if self.phase is Phase.BEGINNING else 0
+        incarnation = self._asked[name] if self.phase is Phase.BEGINNING else 0
         return PromiseRequest(self.epoch, self.voter.name, incarnation).encode()
 
     def answered(self, name: str, answer: Answer) -> None:
@@ -89,6 +91,9 @@ class Takeover:
         elif answer.epoch > self.epoch or (answer.epoch == self.epoch and answer.owner != self.voter.name):
             self.lose(f"{name} has promised epoch {answer.epoch} to {answer.owner}")
         elif answer.epoch == self.epoch and self.phase in (Phase.SEALING, Phase.BEGINNING):
+            if self._first and answer.incarnation != self._asked[name]:
+                # Whoever it was before may have voted for a higher epoch since the others promised ours.
+                self.lose(f"{name} has lost its disk since it was asked")
             self._answers[name] = answer
         self._look()
 
@@ -160,6 +165,7 @@ class Takeover:
             self.lose(f"epoch {self.voter.epoch} is promised to {self.voter.promise.owner} here")
             return
         self.phase = Phase.SEALING
+        self._asked = {name: answer.incarnation for name, answer in answers.items()}
         self._answers = {self.voter.name: self.voter.answer()}
 
     def _next_epoch(self) -> int:
