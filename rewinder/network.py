@@ -1,4 +1,4 @@
-"""The seam between a node and the network: how it listens, connects, and multicasts.
+"""The seam between a node and the network: how it listens, connects, multicasts, and takes datagrams.
 
 `SocketNetwork` is the network of the machine. A simulator has another one, whose connections and listeners look
 the same to `souptcp.Connection` and to the services, so that everything above runs unchanged.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from moldudp.sockets import multicast_sender
+from moldudp.sockets import multicast_sender, request_socket
 from souptcp import Listener, connect
 
 if TYPE_CHECKING:
@@ -45,6 +45,9 @@ class Network(Protocol):
     def multicast(self, group: str, port: int, interface: str, ttl: int) -> socket.socket:
         """A socket that sends to a group."""
 
+    def datagrams(self, host: str, port: int) -> socket.socket:
+        """A bound UDP socket; port 0 takes a free one."""
+
 
 class SocketNetwork:
     """The network of this machine."""
@@ -60,3 +63,7 @@ class SocketNetwork:
     def multicast(self, group: str, port: int, interface: str, ttl: int) -> socket.socket:
         """A socket that sends to a group."""
         return multicast_sender(group, port, interface, ttl=ttl)
+
+    def datagrams(self, host: str, port: int) -> socket.socket:
+        """A bound UDP socket; port 0 takes a free one."""
+        return request_socket(host, port)

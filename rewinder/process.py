@@ -46,7 +46,8 @@ class RewinderProcess(Node):
         if settings.request_port is not None:
             store = LogStore(self.log, settings.datagram_bytes)
             server = RequestServer(MOLDUDP64, store, capacity=settings.datagram_bytes)
-            self.requests = RequestPort.open(settings.host, settings.request_port, server)
+            socket = self.surroundings.network.datagrams(settings.host, settings.request_port)
+            self.requests = RequestPort(server, socket)
             self.pump.watch(self.requests.fileno(), self.requests.on_ready)
         self.pump.timers.watch(self.link)
 

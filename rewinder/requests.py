@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from attrs import asdict, define, field
 
-from moldudp import request_socket
 from rewinder._native import BlockPacker
 from rewinder.errors import LogError
 
@@ -57,11 +56,6 @@ class RequestPort:
     server: RequestServer
     socket: socket.socket
     unsent: int = field(default=0, init=False)
-
-    @classmethod
-    def open(cls, host: str, port: int, server: RequestServer) -> RequestPort:
-        """Bind; raises OSError naming the address."""
-        return cls(server, request_socket(host, port))
 
     @property
     def port(self) -> int:

@@ -15,7 +15,7 @@ from simulation.machine import NODE_PORT, REPLAY_PORT, NodeMachine
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from simulation.fabric import SimSocket
+    from simulation.fabric import SimDatagrams, SimSocket
     from simulation.machine import Machine
     from simulation.world import World
 
@@ -77,16 +77,13 @@ class Checker:
 
     def multicast(self, machine: Machine, packet: bytes) -> None:
         """A packet leaves for the group."""
-        _, number, count = MOLD.unpack_from(packet)
-        if count in (0, END_OF_SESSION):
-            self._shown(machine.name, number - 1, None, "announced")
-            return
-        offset = MOLD.size
-        for _ in range(count):
-            (length,) = struct.unpack_from(">H", packet, offset)
-            self._shown(machine.name, number, packet[offset + 2 : offset + 2 + length], "multicast")
-            offset += 2 + length
-            number += 1
+        self._packet(machine.name, packet, "multicast")
+
+    def datagram(self, source: SimDatagrams, data: bytes) -> None:
+        """A reply to a re-request leaves."""
+        if isinstance(source.machine, NodeMachine):
+            self.replayed_bytes += len(data)
+            self._packet(source.machine.name, data, "answered")
 
     def stream_opened(self, client: SimSocket, server: SimSocket, port: int) -> None:
         """A connection was made: look into those that matter."""
@@ -179,6 +176,18 @@ class Checker:
                         3, f"{sender!r} {sequence} follows {senders.get(sender, 0)} at record {number}"
                     )
                 senders[sender] = sequence
+
+    def _packet(self, name: str, packet: bytes, how: str) -> None:
+        _, number, count = MOLD.unpack_from(packet)
+        if count in (0, END_OF_SESSION):
+            self._shown(name, number - 1, None, "announced")
+            return
+        offset = MOLD.size
+        for _ in range(count):
+            (length,) = struct.unpack_from(">H", packet, offset)
+            self._shown(name, number, packet[offset + 2 : offset + 2 + length], how)
+            offset += 2 + length
+            number += 1
 
     def _same(self, who: str, number: int, record: bytes) -> None:
         known = self.stream.setdefault(number, record)

@@ -25,6 +25,9 @@ WINDOW_BYTES = 64 * 1024
 SYN_AGAIN_NS = 100 * MILLISECOND
 """A connection that got no answer tries again."""
 
+DATAGRAMS_WAITING = 100
+"""What the buffer of a UDP socket holds."""
+
 END = b""
 """In a pipe: the sender has closed its direction."""
 
@@ -241,6 +244,46 @@ class SimLine:
         """Nothing to let go of."""
 
 
+class SimDatagrams:
+    """A UDP socket."""
+
+    def __init__(self, fabric: Fabric, machine: Machine, port: int) -> None:
+        self.fabric, self.machine = fabric, machine
+        self.number = fabric.number(self)
+        self.port = port or self.number
+        self.closed = self.dead = False
+        self.waiting: deque[tuple[bytes, tuple[str, int]]] = deque()
+        self.wake: Callable[[], None] | None = None
+        fabric.bound[machine.name, self.port] = self
+        machine.sockets[self.number] = self
+
+    def fileno(self) -> int:
+        return -1 if self.closed else self.number
+
+    def getsockname(self) -> tuple[str, int]:
+        return self.machine.name, self.port
+
+    def recvfrom(self, _size: int) -> tuple[bytes, tuple[str, int]]:
+        if not self.waiting:
+            raise BlockingIOError
+        return self.waiting.popleft()
+
+    def sendto(self, data: bytes, address: tuple[str, int]) -> int:
+        self.fabric.datagram(self, address, bytes(data))
+        return len(data)
+
+    def close(self) -> None:
+        self.closed = True
+        self.fabric.bound.pop((self.machine.name, self.port), None)
+        self.machine.sockets.pop(self.number, None)
+
+    def readable(self) -> bool:
+        return bool(self.waiting)
+
+    def writable(self) -> bool:
+        return True
+
+
 class Host:
     """The network as one machine sees it: `rewinder.network.Network`."""
 
@@ -256,6 +299,9 @@ class Host:
     def multicast(self, group: str, _port: int, _interface: str, _ttl: int) -> SimLine:
         return SimLine(self.fabric, self.machine, group)
 
+    def datagrams(self, _host: str, port: int) -> SimDatagrams:
+        return SimDatagrams(self.fabric, self.machine, port)
+
 
 class Fabric:
     """All hosts and what connects them."""
@@ -264,7 +310,8 @@ class Fabric:
         self.world = world
         self.machines: dict[str, Machine] = {}
         self.listeners: dict[tuple[str, int], SimListener] = {}
-        self.numbered: dict[int, SimSocket | SimListener] = {}
+        self.bound: dict[tuple[str, int], SimDatagrams] = {}
+        self.numbered: dict[int, SimSocket | SimListener | SimDatagrams] = {}
         self.members: list[tuple[Machine, str, Callable[[bytes], None]]] = []
         self.cuts: dict[tuple[str, str], int] = {}
         self.held: list[Pipe] = []
@@ -272,10 +319,11 @@ class Fabric:
         self.slow = 1
         self.lost_bytes = 0
         self.on_multicast: Callable[[Machine, bytes], None] = lambda _machine, _packet: None
+        self.on_datagram: Callable[[SimDatagrams, bytes], None] = lambda _source, _data: None
         self.on_stream: Callable[[SimSocket, SimSocket, int], None] = lambda _client, _server, _port: None
         self._next_number = 100
 
-    def number(self, thing: SimSocket | SimListener) -> int:
+    def number(self, thing: SimSocket | SimListener | SimDatagrams) -> int:
         """A descriptor."""
         self._next_number += 1
         self.numbered[self._next_number] = thing
@@ -333,6 +381,22 @@ class Fabric:
         return socket
 
     # datagrams
+
+    def datagram(self, source: SimDatagrams, address: tuple[str, int], data: bytes) -> None:
+        """A datagram to one socket: lost like those to the group."""
+        self.on_datagram(source, data)
+        target_machine = self.machines[address[0]]
+        if self.world.random.random() < self.loss or self.is_cut(source.machine, target_machine):
+            return
+
+        def arrive() -> None:
+            target = self.bound.get(address)
+            if target is not None and len(target.waiting) < DATAGRAMS_WAITING:
+                target.waiting.append((data, source.getsockname()))
+                if target.wake is not None:
+                    target.wake()
+
+        self.world.after(self.delay() + source.machine.spent, arrive)
 
     def join(self, machine: Machine, group: str, take: Callable[[bytes], None]) -> None:
         self.members.append((machine, group, take))

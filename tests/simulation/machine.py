@@ -28,7 +28,7 @@ RESTART_NS = 60 * MILLISECOND
 """How soon a process that died is started again."""
 
 SESSION = b"SIMULATED "
-NODE_PORT, SUBMIT_PORT, REPLAY_PORT = 1, 2, 3
+NODE_PORT, SUBMIT_PORT, REPLAY_PORT, REQUEST_PORT = 1, 2, 3, 4
 GROUP = "239.0.0.1"
 DATAGRAM_BYTES = 512
 SEGMENT_BYTES = 68 * 1024
@@ -180,8 +180,9 @@ class NodeMachine(Machine):
         self._stop()
         for thing in list(self.sockets.values()):
             thing.dead = thing.closed = True
-            if hasattr(thing, "waiting"):
+            if hasattr(thing, "port"):
                 self.fabric.listeners.pop((self.name, thing.port), None)
+                self.fabric.bound.pop((self.name, thing.port), None)
         self.sockets.clear()
         self.on = False
         self.replace_disk(self.disk.lost(self.random), None)
@@ -251,5 +252,7 @@ def node_settings(
                 **common,
             )
         else:
-            settings[name] = RewinderSettings(name=name, host=name, replay_port=REPLAY_PORT, **common)
+            settings[name] = RewinderSettings(
+                name=name, host=name, replay_port=REPLAY_PORT, request_port=REQUEST_PORT, **common
+            )
     return {name: evolve(each) for name, each in settings.items()}

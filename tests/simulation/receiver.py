@@ -11,7 +11,7 @@ from seqcast.assembly import Assembly
 from seqcast.reception import Reception, Repair
 from seqcast.rewind import Rewind
 from simulation.fabric import Host
-from simulation.machine import GROUP, REPLAY_PORT, SESSION, SILENCE_NS, Machine
+from simulation.machine import GROUP, REPLAY_PORT, REQUEST_PORT, SESSION, SILENCE_NS, Machine
 from simulation.pump import SimPump
 from simulation.world import MILLISECOND
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 HELD_DATAGRAMS = 64
 INBOX_DATAGRAMS = 100
 ROWS = 256
+SMALL_GAP = 30
+REPLY_LINE = 3
 
 
 class SimReceiver:
@@ -36,7 +38,7 @@ class SimReceiver:
         self.host = Host(fabric, self.machine)
         self.messages: list[tuple[int, bytes]] = []
         self.next_number = 1
-        self.rewinds = 0
+        self.rewinds = self.requests = 0
         self._begin()
 
     def restart(self) -> None:
@@ -64,10 +66,11 @@ class SimReceiver:
                 table_rows=ROWS,
                 check=RECORD_CHECK,
                 random=random,
+                pacing=moldudp.Pacing(request_messages=8, outstanding=8),
             ),
             open_rewind=self._open_rewind,
             random=random,
-            repair=Repair(small_gap=0, silence_ns=3 * SILENCE_NS, retry_limit_ns=100 * MILLISECOND),
+            repair=Repair(small_gap=SMALL_GAP, silence_ns=3 * SILENCE_NS, retry_limit_ns=100 * MILLISECOND),
             eager=True,
         )
         self.assembly = Assembly(ROWS)
@@ -76,6 +79,8 @@ class SimReceiver:
         self._inbox: list[bytes] = []
         self._watched: Rewind | None = None
         self.pump = SimPump(self.machine, self._finish)
+        self._replies = self.host.datagrams(self.name, 0)
+        self.pump.watch(self._replies.fileno(), self._on_reply)
         self.fabric.join(self.machine, GROUP, self._datagram)
         self.pump.wake()
 
@@ -86,6 +91,13 @@ class SimReceiver:
             self.pump.wake()
         else:
             self.fabric.lost_bytes += len(packet)
+
+    def _on_reply(self, _events: int, now_ns: int) -> int:
+        while self._replies.readable():
+            packet, _ = self._replies.recvfrom(2048)
+            self.reception.mold.receive_datagram(packet, now_ns, REPLY_LINE)
+            self._deliver(now_ns)
+        return 1
 
     def _open_rewind(self, turn: int, number: int, now_ns: int) -> Rewind:
         self.rewinds += 1
@@ -116,7 +128,10 @@ class SimReceiver:
             self._deliver(now_ns)
         self._inbox.clear()
         self._deliver(now_ns)
-        self.reception.due(now_ns)
+        for request in self.reception.due(now_ns):
+            self.requests += 1
+            server = self.rewinders[self.requests % len(self.rewinders)]
+            self._replies.sendto(request, (server, REQUEST_PORT))
         self._deliver(now_ns)
         self.pump.timers.watch(self)
         return 1

@@ -12,7 +12,7 @@ from simulation.checker import Checker
 from simulation.disks import DiskReader
 from simulation.fabric import Fabric
 from simulation.faults import Faults
-from simulation.machine import NodeMachine, died_of, node_settings
+from simulation.machine import DATAGRAM_BYTES, NodeMachine, died_of, node_settings
 from simulation.receiver import SimReceiver
 from simulation.sender import SimSender
 from simulation.world import MILLISECOND, SECOND, World
@@ -91,6 +91,7 @@ class Simulation:
         for node in self.nodes.values():
             node.failure = self._failed
         fabric.on_multicast = self.checker.multicast
+        fabric.on_datagram = self.checker.datagram
         fabric.on_stream = self.checker.stream_opened
         sequencers = [name for name, sequencer in names.items() if sequencer]
         rewinders = [name for name, sequencer in names.items() if not sequencer]
@@ -248,8 +249,10 @@ class Simulation:
                 checker.copies(node.name, log, node.process.log.commit)
                 self._compare_tables(node)
         rewinds = sum(receiver.rewinds for receiver in self.receivers)
+        requests = sum(receiver.requests for receiver in self.receivers)
         whole = sum(len(record) for record in log)
-        allowed = RESENT_FACTOR * self.fabric.lost_bytes + self.starts * whole + rewinds * RESENT_REWIND_BYTES
+        allowed = RESENT_FACTOR * self.fabric.lost_bytes + self.starts * whole
+        allowed += rewinds * RESENT_REWIND_BYTES + requests * DATAGRAM_BYTES
         if checker.replayed_bytes > allowed:
             checker.violated(
                 8, f"{checker.replayed_bytes} bytes were sent again, and at most {allowed} should be"
