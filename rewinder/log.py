@@ -46,8 +46,7 @@ class MessageLog(LogReader):
     """An open log; made by `create`, `open`, `open_or_create` or `open_readonly`.
 
     `tail` is the segment that is appended to. `recovery` says what opening had to repair; None when all was in
-    order. `created` says that it was begun now, `lost_machine` that the machine was restarted since it was last
-    open. The log owns its storage: `close` closes it.
+    order. The log owns its storage: `close` closes it.
     """
 
     def __init__(
@@ -61,8 +60,6 @@ class MessageLog(LogReader):
         durability: str,
         segment_bytes: int,
         recovery: Recovery | None = None,
-        created: bool = False,
-        lost_machine: bool = False,
     ) -> None:
         """Put an open log together; for the class methods below."""
         super().__init__(session, segments, state)
@@ -70,8 +67,6 @@ class MessageLog(LogReader):
         self.durability = durability
         self.segment_bytes = segment_bytes
         self.recovery = recovery
-        self.created = created
-        self.lost_machine = lost_machine
         self._marks = marks
         self._commit = min(marks.commit, self.last)
         self._sync_error: str | None = None
@@ -115,7 +110,6 @@ class MessageLog(LogReader):
             marks,
             durability=durability,
             segment_bytes=segment_bytes,
-            created=True,
         )
 
     @classmethod
@@ -146,7 +140,6 @@ class MessageLog(LogReader):
         segments = SegmentSet(storage, found, firsts)
         state = StreamState()
         marks = Marks(storage, found)
-        lost_machine = marks.lost_machine
         recovery = Opening(storage, found, segments, state, marks).run(verify_bytes)
         return cls(
             storage,
@@ -157,7 +150,6 @@ class MessageLog(LogReader):
             durability=durability,
             segment_bytes=segment_bytes,
             recovery=recovery,
-            lost_machine=lost_machine,
         )
 
     @classmethod

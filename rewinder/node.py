@@ -318,10 +318,12 @@ class Node:
             if len(settings.voters) == 1 or isinstance(error, ForeignSession):
                 raise
             kept = self.surroundings.set_aside(settings)
+            log = self._open_storage()
+            self._unfit = f"its log was damaged, and is now {kept}"
             self.report(
                 "the log is damaged; it was put aside, and a new one begins", detail=str(error), kept=kept
             )
-            return self._open_storage()
+            return log
 
     def _open_storage(self) -> MessageLog:
         settings = self.settings

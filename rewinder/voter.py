@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 EPOCH_JUMP = 1 << 32
 """Epochs that one promise may skip: each takeover takes one, and a number out of the blue must not be the last."""
 
+
 MISSING = "its log is missing"
 RESTARTED = "the machine was restarted, and durability is memory: what it held may be gone"
 NO_MARKS = "the marks of its log are missing or damaged"
@@ -102,7 +103,7 @@ class Voter:
         """Why the word of this voter does not count yet; None when it does, and for who is no voter."""
         if self.promise.votes or self.name not in self.voters:
             return None
-        if self.log.last == 0 and self.promise.epoch == 0:
+        if self.unfit is None and self.log.last == 0 and self.promise.epoch == 0:
             return "the first epoch is not open yet"
         return f"{self.unfit or 'it has lost its vote'}; it has to catch up and be admitted again"
 
@@ -181,13 +182,7 @@ class Voter:
         log = self.log
         if log.lost_commit:
             return f"records up to {log.lost_commit} were committed and are not in its log any more"
-        if log.created:
-            return MISSING
-        if log.lost_machine and log.durability == "memory":
-            return RESTARTED
         recovery = log.recovery
-        if recovery is not None and recovery.marks_rebuilt:
-            return NO_MARKS
         if recovery is not None and recovery.damaged and log.durability == "memory":
             return f"record {recovery.number}, the last one, was damaged"
         return None

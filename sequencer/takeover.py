@@ -54,7 +54,7 @@ class Takeover:
     best: str = field(default="", init=False)
     wanted: Answer | None = field(default=None, init=False)
     _first: bool = field(default=False, init=False)  # the first epoch of the session
-    _asked: dict[str, int] = field(factory=dict, init=False)  # incarnations of the voters when they were asked
+    _asked: dict[str, int] = field(factory=dict, init=False)  # their incarnations when they were asked
     _answers: dict[str, Answer] = field(factory=dict, init=False)
 
     @property

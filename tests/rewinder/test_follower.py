@@ -224,6 +224,134 @@ def test_a_log_that_is_served_for_another_owner_is_not_followed_and_nothing_is_c
     assert not follower.in_step
 
 
+def test_who_is_no_voter_follows_whoever_is_primary_and_promises_nothing() -> None:
+    log = new_log()
+    follower = follower_of(log, voter=False)
+    promise = follower.voter.promise
+    for owner, primary in (("SEQ1", primary_log((1, 5))), ("SEQ2", primary_log((1, 5), (3, 2)))):
+        follower.accepted(follower.login_number, owner)
+        assert follower.unsequenced(epochs_of(primary, owner))
+        assert follower.in_step
+        number = follower.login_number
+        follower.sequenced(number, primary.messages(number, primary.next_number - number))
+        assert (follower.owner, log.epochs) == (owner, primary.epochs)
+    assert follower.voter.promise == promise
+
+
+@pytest.mark.parametrize("voter", [False, True])
+def test_an_epoch_that_is_over_by_our_own_log_is_not_followed_and_nothing_is_cut(voter: bool) -> None:
+    """Who is no voter, or has lost its promises, has nothing else to tell an old primary by."""
+    log = primary_log((1, 5), (3, 2))
+    follower = follower_of(log, voter=voter)
+    promise = follower.voter.promise
+    old = primary_log((1, 9))
+    follower.accepted(10, "SEQ1")
+    with pytest.raises(NotPrimary, match="its epoch, 1, is over"):
+        follower.unsequenced(epochs_of(old))
+    assert not follower.in_step
+    assert (log.last, log.epochs) == (9, [(1, 1), (3, 7)])
+    assert follower.voter.promise == promise
+    follower.accepted(10, "SEQ1")
+    assert follower.unsequenced(epochs_of(primary_log((1, 5), (3, 2))))  # the same one again may be followed
+    assert follower.in_step
+
+
+# what is cut
+
+
+def test_whoever_reads_the_log_is_told_before_it_is_cut() -> None:
+    log = primary_log((1, 5), (2, 4))
+    follower = follower_of(log)
+    seen: list[int] = []
+    follower.before_cut = lambda: seen.append(log.last)
+    follow(follower, primary_log((1, 5), (3, 2)), commit=0)
+    assert seen == [11]
+    assert log.last == 9
+
+
+def test_nobody_is_told_where_nothing_is_cut() -> None:
+    seen: list[int] = []
+    log = primary_log((1, 5))
+    follower = follower_of(log)
+    follower.before_cut = lambda: seen.append(log.last)
+    follow(follower, primary_log((1, 9)), commit=0)
+    assert (log.last, seen) == (10, [])
+    log.commit = 10
+    follower.accepted(7, "SEQ1")
+    with pytest.raises(ForkedLog):
+        follower.unsequenced(epochs_of(primary_log((1, 5), (3, 2))))
+    assert (log.last, seen) == (10, [])
+
+
+# a log that is fetched
+
+
+def answered(log: MessageLog) -> Answer:
+    """What a voter with such a log has answered to the candidate REW1 of epoch 5."""
+    return Answer(5, "REW1", True, 1, 0, log.last, 0, tuple(log.epochs))
+
+
+def fetch(follower: Follower, log: MessageLog, wanted: Answer) -> bool:
+    """One connection to a voter that has this log now."""
+    number = min(follower.login_number, log.next_number)
+    follower.accepted(number, "REW1", wanted)
+    if not follower.unsequenced(Epochs(5, "REW1", tuple(log.epochs)).encode()):
+        return False
+    if number <= log.last:
+        follower.sequenced(number, log.messages(number, log.next_number - number))
+    return True
+
+
+@pytest.mark.parametrize("records", [0, 4, 6, 8, 12])
+def test_a_log_that_is_as_it_was_told_of_is_fetched(records: int) -> None:
+    theirs = primary_log((1, 5), (3, 4))
+    log = primary_log(*([(1, records - 1)] if records else []))
+    follower = follower_of(log)
+    assert follower.voter.seal(5, "REW1")
+    wanted = answered(theirs)
+    while not fetch(follower, theirs, wanted):
+        pass
+    assert (log.last, log.epochs) == (11, [(1, 1), (3, 7)])
+
+
+@pytest.mark.parametrize("left", [0, 3, 6, 8, 10])
+def test_a_voter_that_has_lost_records_since_it_answered_has_us_cut_nothing(left: int) -> None:
+    theirs = primary_log((1, 5), (3, 5))
+    wanted = answered(theirs)
+    theirs.cut(left)
+    log = primary_log((1, 5), (3, 4))
+    follower = follower_of(log)
+    assert follower.voter.seal(5, "REW1")
+    seen: list[int] = []
+    follower.before_cut = lambda: seen.append(log.last)
+    with pytest.raises(NotPrimary, match="not the one that it answered with"):
+        fetch(follower, theirs, wanted)
+    assert (log.last, log.epochs, seen) == (11, [(1, 1), (3, 7)], [])
+    assert not follower.in_step
+
+
+def test_a_voter_that_has_another_log_since_it_answered_has_us_cut_nothing() -> None:
+    log = primary_log((1, 5), (3, 4))
+    follower = follower_of(log)
+    assert follower.voter.seal(5, "REW1")
+    with pytest.raises(NotPrimary):
+        fetch(follower, primary_log((1, 5), (4, 9)), answered(primary_log((1, 5), (3, 5))))
+    assert log.last == 11
+
+
+def test_what_is_left_of_a_log_that_was_shortened_may_be_taken_where_nothing_is_cut() -> None:
+    """The attempt is not won on it: what was told of is not there."""
+    theirs = primary_log((1, 9))
+    wanted = answered(theirs)
+    theirs.cut(8)
+    log = primary_log((1, 3))
+    follower = follower_of(log)
+    assert follower.voter.seal(5, "REW1")
+    assert fetch(follower, theirs, wanted)
+    assert log.last == 8
+    assert follower.voter.answer().rank < wanted.rank
+
+
 # the vote
 
 

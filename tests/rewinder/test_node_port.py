@@ -13,10 +13,11 @@ from rewinder.counters import Counters
 from rewinder.log import MessageLog
 from rewinder.memory import MemoryStorage
 from rewinder.node_port import NodePort
+from rewinder.promise import load_promise
 from rewinder.record import Kind, Stamp, epoch_payload
 from rewinder.replication import Answer, Epochs, Held, Opened, PromiseRequest, Query, VoterState, decode
 from rewinder.service import Client, Denied, Granted
-from rewinder.voter import Voter
+from rewinder.voter import EPOCH_JUMP, Voter
 from souptcp import SOUPBINTCP, LoginRequest, ServerSession
 from souptcp.packets import PacketType
 
@@ -232,13 +233,31 @@ def test_a_lower_epoch_is_refused_with_what_is_promised() -> None:
     assert port.counters["node.refused"] == 2
 
 
-@pytest.mark.parametrize(("user", "owner"), [("SEQ2", "SEQ1"), ("SEQ2", ""), ("REW1", "REW1")])
-def test_nobody_asks_for_a_promise_to_somebody_else_nor_for_one_to_ourselves(user: str, owner: str) -> None:
+@pytest.mark.parametrize("owner", ["SEQ1", ""])
+def test_nobody_asks_for_a_promise_to_somebody_else(owner: str) -> None:
     port = Port()
-    client, _ = port.log_in(user, 0)
+    client, _ = port.log_in("SEQ2", 0)
     assert port.say(client, PromiseRequest(5, owner)) == []
     assert port.voter.epoch == 1
     assert port.counters["node.unknown"] == 1
+
+
+@pytest.mark.parametrize(
+    ("user", "epoch"),
+    [("REW1", 5), ("REW9", 5), ("SEQ2", 2 + EPOCH_JUMP), ("SEQ2", 2**64 - 1)],
+    ids=["ourselves", "no voter", "a jump", "the last number"],
+)
+def test_what_may_not_be_promised_is_refused_with_what_is_promised(user: str, epoch: int) -> None:
+    port = Port()
+    client, _ = port.log_in(user, 0)
+    before = port.voter.promise
+    (found,) = port.say(client, PromiseRequest(epoch, user))
+    assert isinstance(found, Answer)
+    assert (found.epoch, found.owner) == (1, "SEQ1")
+    port.say(client, Opened(epoch))
+    assert port.voter.promise == before
+    assert port.node.told == []
+    assert port.counters["node.refused"] == 1
 
 
 def test_what_cannot_be_written_down_is_not_promised() -> None:
@@ -258,10 +277,39 @@ def test_only_the_owner_of_the_promised_epoch_opens_it() -> None:
     owner, _ = port.log_in("SEQ1", 0)
     other, _ = port.log_in("SEQ2", 0)
     port.say(other, Opened(1))
-    port.say(owner, Opened(2))
     assert port.node.told == []
     port.say(owner, Opened(1))
     assert port.node.told == [("opened", "SEQ1")]
+    assert port.voter.seal(5, "SEQ2")
+    port.say(owner, Opened(1), Opened(4), Opened(5))
+    assert port.node.told == [("opened", "SEQ1")]
+    assert port.counters["node.unknown"] == 4
+
+
+def test_an_epoch_above_the_promised_one_that_was_opened_is_promised() -> None:
+    """Else a primary of the epoch that we have promised would still be followed, or be this node itself."""
+    port = Port()
+    port.lead()
+    follower, _ = port.log_in("SEQ1", 1)
+    owner, _ = port.log_in("SEQ2", 0)
+    assert port.say(owner, Opened(4)) == []
+    assert (port.voter.epoch, port.voter.promise.owner) == (4, "SEQ2")
+    assert load_promise(port.log.storage, SESSION) == port.voter.promise
+    assert port.node.told == [("promised", "SEQ2"), ("opened", "SEQ2")]
+    assert follower.gone
+    assert not owner.gone
+    port.say(owner, Opened(4))
+    assert port.node.told[2:] == [("opened", "SEQ2")]
+
+
+def test_an_epoch_that_was_opened_and_cannot_be_written_down_is_not_promised() -> None:
+    port = Port()
+    storage: Any = port.log.storage
+    storage.capacity = storage.used - 1
+    client, _ = port.log_in("SEQ2", 0)
+    port.say(client, Opened(4))
+    assert port.voter.epoch == 1
+    assert port.node.told == []
 
 
 def test_garbage_and_what_only_a_primary_hears_is_counted() -> None:
@@ -319,6 +367,8 @@ def test_a_primary_turns_away_whom_it_does_not_serve() -> None:
     assert isinstance(port.log_in("REW9", 1)[1], Denied)
     assert isinstance(port.log_in("SEQ2", 1)[1], Granted)
     assert isinstance(port.log_in("REW9", 0)[1], Granted)  # it may talk
+    primary.quorate = True
+    assert isinstance(port.log_in("REW9", 1)[1], Granted)
 
 
 def test_all_are_let_go_but_those_to_be_kept() -> None:

@@ -8,12 +8,13 @@ from random import Random
 
 import pytest
 
+from rewinder.errors import StorageFull
 from rewinder.log import MessageLog
 from rewinder.memory import MemoryStorage
 from rewinder.promise import PROMISE_FILE, Promise, load_promise
 from rewinder.record import Kind, Stamp, admission_payload, epoch_payload
 from rewinder.segment import SEGMENT_BYTES_MINIMUM, segment_name
-from rewinder.voter import Voter
+from rewinder.voter import EPOCH_JUMP, MISSING, NO_MARKS, RESTARTED, Voter, give_up_vote
 
 SESSION = b"TEST      "
 NAME = "SEQ2"
@@ -121,6 +122,13 @@ def test_an_own_epoch_that_was_never_opened_may_be_another_ones() -> None:
     assert not voter.seal(5, NAME)
 
 
+def test_an_own_epoch_that_was_never_opened_is_not_given_to_who_is_no_voter() -> None:
+    voter = voting(new_log())
+    assert voter.seal(5, NAME)
+    assert not voter.follow(5, "SEQ9")
+    assert (voter.epoch, voter.promise.owner) == (5, NAME)
+
+
 def test_an_own_epoch_that_was_opened_stays_ones_own() -> None:
     log = new_log()
     voter = voting(log)
@@ -128,6 +136,28 @@ def test_an_own_epoch_that_was_opened_stays_ones_own() -> None:
     start_epoch(log, 5)
     assert not voter.follow(5, "SEQ1")
     assert voter.promise.owner == NAME
+
+
+@pytest.mark.parametrize("promise", [Voter.seal, Voter.follow])
+def test_no_promise_skips_more_epochs_than_there_can_be(promise: Callable[[Voter, int, str], bool]) -> None:
+    """A number out of the blue must not be the last that there is."""
+    voter = voting(new_log())
+    before = voter.promise
+    for epoch in (2 + EPOCH_JUMP, 2**64 - 1):
+        assert not promise(voter, epoch, "SEQ1")
+        assert voter.promise == before
+    assert promise(voter, 1 + EPOCH_JUMP, "SEQ1")
+
+
+@pytest.mark.parametrize("owner", ["SEQ9", "", "seq1"])
+@pytest.mark.parametrize("promise", [Voter.seal, Voter.follow])
+def test_nothing_is_promised_to_who_is_no_voter(
+    promise: Callable[[Voter, int, str], bool], owner: str
+) -> None:
+    voter = voting(new_log())
+    before = voter.promise
+    assert not promise(voter, 5, owner)
+    assert voter.promise == before == load_promise(voter.log.storage, SESSION)
 
 
 def seal(voter: Voter) -> bool:
@@ -239,7 +269,9 @@ def test_who_is_not_a_voter_never_votes() -> None:
 
 def remembered(storage: MemoryStorage, durability: str = "memory", voters: frozenset[str] = THREE) -> Voter:
     """The voter of a node that is started again."""
-    return voter_of(open_log(storage, durability), voters, first_incarnation=200)
+    draw = count(200).__next__
+    unfit = give_up_vote(storage, SESSION, durability, draw) if len(voters) > 1 else None
+    return Voter(NAME, voters, open_log(storage, durability), draw, unfit)
 
 
 def with_records(durability: str = "memory", voters: frozenset[str] = THREE) -> MessageLog:
@@ -265,8 +297,9 @@ def test_who_lost_the_machine_votes_on_where_what_it_held_was_durable(durability
     log = with_records(durability)
     voter = remembered(rebooted(log.storage), durability)
     assert voter.votes is votes
-    assert voter.promise == Promise(100 if votes else 200, 3, "SEQ1", votes)
-    assert (voter.unfit is None) is votes
+    assert (voter.epoch, voter.promise.owner) == (3, "SEQ1")
+    assert (voter.promise.incarnation == 100) is votes
+    assert voter.unfit == (None if votes else RESTARTED)
 
 
 def test_who_lost_committed_records_does_not_vote() -> None:
@@ -286,7 +319,7 @@ def test_who_lost_the_log_does_not_vote() -> None:
     storage.write_atomically(PROMISE_FILE, log.storage.read(PROMISE_FILE), durable=True)
     voter = remembered(storage)
     assert not voter.votes
-    assert voter.unfit == "its log is missing"
+    assert voter.unfit == MISSING
 
 
 def test_who_lost_the_marks_does_not_vote() -> None:
@@ -294,7 +327,36 @@ def test_who_lost_the_marks_does_not_vote() -> None:
     storage.remove("marks")
     voter = remembered(storage)
     assert not voter.votes
-    assert "marks" in str(voter.unfit)
+    assert voter.unfit == NO_MARKS
+
+
+@pytest.mark.parametrize(("durability", "votes"), [("memory", False), ("group", True)])
+def test_a_last_record_that_was_damaged_costs_the_vote_where_it_was_held(
+    durability: str, votes: bool
+) -> None:
+    """Under `group` it was not synced, or it would be refused; so this node never said that it holds it."""
+    log = with_records(durability)
+    log.append(b"message", Stamp(0, 11, b"ALPHA "))
+    storage = log.storage.killed()
+    storage.damage(segment_name(1), log.locate(11)[1] + 8)
+    voter = remembered(storage, durability)
+    assert voter.log.last == 10
+    assert voter.votes is votes
+    assert voter.unfit == (None if votes else "record 11, the last one, was damaged")
+    assert (voter.epoch, voter.promise.owner) == (3, "SEQ1")
+
+
+def test_an_append_that_was_not_finished_costs_no_vote() -> None:
+    """The length goes last: without it nobody was told that the record is held."""
+    log = with_records()
+    storage = log.storage.killed()
+    end = log.tail.end
+    storage.open(segment_name(1)).view[end + 3 : end + 23] = b"half of what was said"[:20]
+    voter = remembered(storage)
+    assert voter.log.recovery is not None
+    assert (voter.log.last, voter.log.recovery.bytes_cut) == (10, 23)
+    assert voter.votes
+    assert voter.promise == Promise(100, 3, "SEQ1", votes=True)
 
 
 def test_who_lost_its_promises_beside_a_log_with_records_does_not_vote() -> None:
@@ -312,11 +374,12 @@ def test_who_lost_its_promises_beside_a_log_with_records_does_not_vote() -> None
 def test_who_does_not_vote_any_more_is_another_incarnation_and_keeps_what_it_promised() -> None:
     storage = rebooted(with_records().storage)
     voter = remembered(storage)
-    assert voter.promise == Promise(200, 3, "SEQ1")
+    promise = voter.promise
+    assert (promise.epoch, promise.owner, promise.votes) == (3, "SEQ1", False)
+    assert promise.incarnation != 100
     assert not voter.seal(2, "SEQ2")
     assert not voter.seal(3, "SEQ2")
-    again = voter_of(open_log(storage.killed()), first_incarnation=300)
-    assert again.promise == voter.promise  # and it stays that one
+    assert remembered(storage.killed()).promise == promise  # and it stays that one
 
 
 def test_what_makes_unfit_is_said_until_the_vote_is_back() -> None:
@@ -340,7 +403,8 @@ def test_a_learner_that_forgets_again_is_another_incarnation_again() -> None:
     following = remembered(rebooted(log.storage), voters=TWO)
     following.log.commit = following.log.last
     assert not following.look_for_admission()
-    assert following.promise == Promise(200, 1, "SEQ1")
+    assert (following.epoch, following.promise.owner, following.votes) == (1, "SEQ1", False)
+    assert following.promise.incarnation != 100
 
 
 def test_a_node_that_never_followed_anybody_has_nothing_to_forget() -> None:
@@ -350,23 +414,87 @@ def test_a_node_that_never_followed_anybody_has_nothing_to_forget() -> None:
     assert (again.promise, again.unfit) == (Promise(100), None)
 
 
-def open_and_die(storage: MemoryStorage) -> MemoryStorage:
-    """The storage after a process that died between the opening of its log and the look at its promise."""
-    open_log(storage)
-    return storage.killed()
+# before the log is opened
 
 
-@pytest.mark.xfail(strict=True, reason="opening a log removes what the voter would have to see")
-@pytest.mark.parametrize("lost", ["machine", "log", "marks"])
-def test_what_was_lost_is_not_forgotten_by_a_start_that_is_cut_short(lost: str) -> None:
-    storage = rebooted(with_records().storage) if lost == "machine" else with_records().storage.killed()
-    if lost == "log":
-        for name in storage.names():
-            if name != PROMISE_FILE:
-                storage.remove(name)
-    elif lost == "marks":
-        storage.remove("marks")
-    assert not remembered(open_and_die(storage)).votes
+def lose(what: str) -> MemoryStorage:
+    """The storage of a voter that has lost something."""
+    storage = with_records().storage
+    if what == "machine":
+        return rebooted(storage)
+    storage = storage.killed()
+    for name in storage.names():
+        if name != PROMISE_FILE and what in ("log", name):
+            storage.remove(name)
+    return storage
+
+
+LOSSES = {"machine": RESTARTED, "log": MISSING, "marks": NO_MARKS}
+
+
+def give_up(storage: MemoryStorage, durability: str = "memory") -> str | None:
+    return give_up_vote(storage, SESSION, durability, lambda: 300)
+
+
+@pytest.mark.parametrize("what", LOSSES)
+def test_the_vote_is_given_up_for_good_before_anything_else_happens(what: str) -> None:
+    for seed in range(8):
+        storage = lose(what)
+        assert give_up(storage) == LOSSES[what]
+        assert load_promise(storage.lost(Random(seed)), SESSION) == Promise(300, 3, "SEQ1")
+
+
+@pytest.mark.parametrize("opened", [False, True])
+@pytest.mark.parametrize("what", LOSSES)
+def test_what_was_lost_is_not_forgotten_by_a_start_that_is_cut_short(what: str, opened: bool) -> None:
+    """The process dies before it opens its log, or between that and the look at its promise."""
+    storage = lose(what)
+    give_up(storage)
+    if opened:
+        open_log(storage)
+    voter = remembered(storage.killed())
+    assert not voter.votes
+    assert voter.promise.incarnation != 100
+    assert (voter.epoch, voter.promise.owner) == (3, "SEQ1")
+    assert voter.missing is not None
+
+
+@pytest.mark.parametrize("durability", DURABILITIES)
+def test_who_has_lost_nothing_gives_up_nothing(durability: str) -> None:
+    storage = with_records(durability).storage.killed()
+    assert give_up(storage, durability) is None
+    assert load_promise(storage, SESSION) == Promise(100, 3, "SEQ1", votes=True)
+
+
+def test_a_machine_that_does_not_tell_its_boots_apart_is_taken_for_the_same() -> None:
+    storage = lose("machine")
+    storage.boot_id = ""
+    assert give_up(storage) is None
+
+
+def test_who_has_promised_nothing_has_nothing_to_give_up() -> None:
+    assert give_up(MemoryStorage()) is None
+    storage = MemoryStorage()
+    Promise(100).save(storage, SESSION)
+    assert give_up(storage) is None
+    assert load_promise(storage, SESSION) == Promise(100)
+
+
+def test_who_does_not_vote_but_has_promised_gives_up_its_incarnation() -> None:
+    """Of two voters its word counts as soon as it is admitted."""
+    storage = MemoryStorage()
+    Promise(100, 3, "SEQ1").save(storage, SESSION)
+    assert give_up(storage) == MISSING
+    assert load_promise(storage, SESSION) == Promise(300, 3, "SEQ1")
+
+
+def test_a_vote_that_cannot_be_given_up_for_lack_of_room_ends_the_start_and_is_not_forgotten() -> None:
+    storage = lose("machine")
+    storage.capacity = storage.used - 1
+    with pytest.raises(StorageFull):
+        give_up(storage)
+    storage.capacity = None
+    assert give_up(storage) == RESTARTED
 
 
 # alone

@@ -184,6 +184,60 @@ def test_who_comes_back_without_its_vote_holds_nothing_any_more() -> None:
     assert primary.followers.obstacle("SEQ2") == "it does not vote"
 
 
+# who is in contact
+
+
+def test_only_who_has_acknowledged_in_this_epoch_is_in_contact() -> None:
+    """To be connected, and to vote, is not to have promised this epoch: it may just be looking."""
+    primary = Primary()
+    client = primary.connect("SEQ2")
+    for packet in (VOTING, Held(EPOCH - 1, 6), Held(EPOCH + 1, 6), Held(EPOCH, LAST + 1), Held(EPOCH, 0)):
+        primary.say(client, packet)
+        assert primary.followers.in_contact == set()
+        assert not primary.followers.quorate
+    primary.say(client, Held(EPOCH, 1))
+    assert primary.followers.in_contact == {"SEQ2"}
+    assert primary.followers.quorate
+    primary.followers.follower_ended(client)
+    assert primary.followers.in_contact == set()
+    primary.connect("SEQ2", VOTING)  # what it held before stays true, but is it there?
+    assert primary.commit.voters() == {"SEQ2": 1}
+    assert not primary.followers.quorate
+
+
+@pytest.mark.parametrize(
+    ("voters", "write_quorum", "needed"),
+    [(["SEQ2"], 2, 1), (["SEQ2", "REW1"], 2, 1), (["SEQ2", "REW1", "REW2", "REW3"], 3, 2)],
+)
+def test_a_write_quorum_is_ourselves_and_the_voters_in_contact(
+    voters: list[str], write_quorum: int, needed: int
+) -> None:
+    primary = Primary(*voters, write_quorum=write_quorum)
+    primary.connect("REW9", VOTING, Held(EPOCH, LAST))
+    primary.connect(voters[0], VOTING, Held(EPOCH, LAST))
+    primary.connect(voters[0], VOTING, Held(EPOCH, LAST))  # the old connection is not known to be gone
+    assert primary.followers.quorate is (needed == 1)
+    for name in voters[1:needed]:
+        primary.connect(name, VOTING, Held(EPOCH, LAST))
+    assert primary.followers.quorate
+
+
+def test_who_votes_alone_has_a_quorum_always() -> None:
+    assert Primary(write_quorum=1).followers.quorate
+
+
+def test_who_is_no_voter_is_served_only_where_there_is_a_quorum() -> None:
+    primary = Primary()
+    assert not primary.followers.serves("REW9")
+    assert primary.followers.serves("REW1")
+    client = primary.connect("SEQ2", VOTING)
+    assert not primary.followers.serves("REW9")
+    primary.say(client, Held(EPOCH, LAST))
+    assert primary.followers.serves("REW9")
+    primary.say(client, VoterState(votes=False, incarnation=8))
+    assert not primary.followers.serves("REW9")
+
+
 # admission
 
 
