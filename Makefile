@@ -15,11 +15,12 @@ FUZZ_OBJECTS := $(patsubst native/src/%.c,build/fuzz/%.o,$(C_SOURCES))
 FUZZERS := $(patsubst native/fuzz/%.c,build/fuzz/%,$(wildcard native/fuzz/fuzz_*.c))
 FUZZ_SECONDS ?= 10
 MESSAGES ?= 200000
+MINUTES ?= 10
 SEEDS ?= 500
 SIM_OPTIONS = $(if $(SEED),--seed $(SEED),--seeds $(SEEDS)) $(if $(FIRST),--first $(FIRST)) $(if $(VOTERS),--voters $(VOTERS)) \
   $(if $(PROFILE),--profile $(PROFILE)) $(if $(WITHOUT),--without $(WITHOUT))
 
-.PHONY: all system build demo test sim lint format types ctest fuzz check sanitize clean
+.PHONY: all system build demo test sim lint format types ctest fuzz check sanitize soak clean
 
 .SECONDARY: $(C_OBJECTS) $(FUZZ_OBJECTS)
 
@@ -105,6 +106,10 @@ sanitize: build
 	cd build/sanitize && SEQCAST_SANITIZE=1 $(abspath $(BIN))/python setup.py --quiet build_ext --inplace
 	cd build/sanitize && LD_PRELOAD=$$($(CC) -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0 \
 	  SEQCAST_SHARED_DATA=$${SEQCAST_SHARED_DATA:-$(abspath ../shared/data)} PYTHONMALLOC=malloc PYTHONPATH=. $(abspath $(BIN))/python -m pytest -s -q -n 0 -k "not tshark and not kill" $(SANITIZED)
+
+# Random faults on a bus of real processes under load. SEED=n does those of an earlier run again.
+soak: build
+	$(BIN)/python tests/chaos --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 check: lint types test
 

@@ -1,4 +1,4 @@
-"""A smoke size of the failover benchmark: the primary is killed twice, every message comes, the figures have their shape."""
+"""The failover benchmark, small: the primary is killed twice, every message comes, the figures have their shape."""
 
 from __future__ import annotations
 

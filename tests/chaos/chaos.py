@@ -134,36 +134,49 @@ def one_round(directory: Path, plan: Plan, outcome: Outcome) -> None:
             outcome.add(verdict)
             takeovers = [start.time_ns for start in verdict.epochs[1:]]
             outcome.takeovers += len(takeovers)
-            outcome.false_takeovers += false_takeovers(takeovers, done)
+            for time_ns in false_takeovers(takeovers, done):
+                outcome.false_takeovers += 1
+                say(
+                    f"{outcome.rounds}: a takeover at {time_ns} that nothing asked for, {placed(time_ns, done)}"
+                )
         except AssertionError as error:
             outcome.problems += [f"run: {error}", *load.bus.casualties()]
 
 
 @frozen
 class Done:
-    """A step that was done: between which times (UTC), and how many takeovers it may have cost."""
+    """A step that was done: what, between which times (UTC), and how many takeovers it may have cost."""
 
+    what: str
     from_ns: int
     to_ns: int
     takeovers: int
 
 
-def false_takeovers(times_ns: list[int], done: list[Done]) -> int:
-    """How many takeovers no fault can have caused."""
-    caused = 0
+def false_takeovers(times_ns: list[int], done: list[Done]) -> list[int]:
+    """The takeovers that no fault can have caused; of those during one step the last."""
+    left = list(times_ns)
     for each in done:
         during = [time_ns for time_ns in times_ns if each.from_ns <= time_ns <= each.to_ns]
-        caused += min(len(during), each.takeovers)
-    return len(times_ns) - caused
+        for time_ns in during[: each.takeovers]:
+            left.remove(time_ns)
+    return left
+
+
+def placed(time_ns: int, done: list[Done]) -> str:
+    """Where in the run a time lies, for people."""
+    for each in done:
+        if time_ns < each.from_ns:
+            return f"before {each.what}"
+        if time_ns <= each.to_ns:
+            return f"during {each.what}"
+    return "after the last step"
 
 
 def do(step: Step, scene: Scene, outcome: Outcome) -> Done:
     """One step, until the stream goes on after it."""
     scene.listen(step.gap_seconds)
-    from_ns = time.time_ns()
-    say(
-        f"{outcome.rounds}: {', beside '.join(f'{each.kind} {each.hold_seconds:g} s' for each in step.faults)}"
-    )
+    from_ns, began = time.time_ns(), time.monotonic()
     outcome.faults.update(fault.kind for fault in step.faults)
     with ExitStack() as stack:
         stack.enter_context(trouble(scene, step.fault))
@@ -175,8 +188,11 @@ def do(step: Step, scene: Scene, outcome: Outcome) -> Done:
             scene.listen(step.fault.hold_seconds)
     healed = time.monotonic()
     advanced(scene)
-    outcome.longest_recovery_ms = max(outcome.longest_recovery_ms, (time.monotonic() - healed) * 1000)
-    return Done(from_ns, time.time_ns(), sum(fault.takeovers for fault in step.faults))
+    recovery = time.monotonic() - healed
+    outcome.longest_recovery_ms = max(outcome.longest_recovery_ms, recovery * 1000)
+    what = ", beside ".join(f"{fault.kind} {fault.hold_seconds:g} s" for fault in step.faults)
+    say(f"{outcome.rounds}: {what}: took {healed - began:.2f} s; all went on after {recovery:.2f} s")
+    return Done(what, from_ns, time.time_ns(), sum(fault.takeovers for fault in step.faults))
 
 
 def advanced(scene: Scene) -> None:

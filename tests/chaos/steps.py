@@ -26,9 +26,15 @@ WEIGHTS = {
     "cut-primary": 4,
     "cut-standby": 1,
     "cut-voter": 1,
+    "cut-standby-then-kill-primary": 3,
     "receiver": 1,
 }
-"""Kinds of faults, and how often each is drawn. A receiver joins late, and is killed after a while."""
+"""Kinds of faults, and how often each is drawn. A receiver joins late, and is killed after a while.
+
+A standby that was cut off from the primary before that died has to fetch what was committed without it.
+"""
+
+ONE_TAKEOVER = ("kill-primary", "stop-primary", "promote", "kill-all", "cut-standby-then-kill-primary")
 
 CUTS = ("both", "deaf", "mute")
 """A cut in both directions, or only in what the node hears, or in what it says."""
@@ -56,12 +62,13 @@ class Fault:
     @property
     def takeovers(self) -> int:
         """How many takeovers it may cost."""
-        if self.kind in ("kill-primary", "stop-primary", "promote", "kill-all"):
+        if self.kind in ONE_TAKEOVER:
             return 1
         if self.kind == "kill-primary-then-successor":
             return 2
-        long = self.hold_seconds > 0.7 * SUSPECT_SECONDS
-        return 1 if self.kind in ("pause-primary", "cut-primary") and long else 0
+        # After a cut TCP tries again when as much time has passed once more.
+        silence_seconds = {"pause-primary": 1.0, "cut-primary": 2.0}.get(self.kind, 0.0) * self.hold_seconds
+        return int(silence_seconds > 0.7 * SUSPECT_SECONDS)
 
 
 @frozen

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,11 @@ if TYPE_CHECKING:
     from steps import Fault
 
 VOTER, REWINDER = "REW1", "REW2"
-SUCCESSOR_SECONDS = 2.0
+SUCCESSOR_SECONDS = 5.0
+"""There may be no successor, when something else is amiss at the same time."""
+
+LOOK_SECONDS = 0.05
+LAG_SECONDS = 0.3
 RECEIVERS_MOST = 3
 """Receivers that join in one round: each reads all of the history."""
 
@@ -86,11 +91,17 @@ class Scene:
                 continue
             self.load.bus.spawn(name).wait_ready()
 
+    def wait_successor(self, first: str) -> None:
+        """Wait until another than `first` is the primary, but not for ever."""
+        deadline = time.monotonic() + SUCCESSOR_SECONDS
+        while self.primary() == first and time.monotonic() < deadline:
+            self.listen(0.01)
+
     def listen(self, seconds: float) -> None:
         """Let time pass, and look after the nodes meanwhile."""
         while seconds > 0:
-            self.load.listen(min(seconds, 0.05))
-            seconds -= 0.05
+            self.load.listen(min(seconds, LOOK_SECONDS))
+            seconds -= LOOK_SECONDS
             self.look_after()
 
 
@@ -108,8 +119,7 @@ def kill_primary_then_successor(scene: Scene, _fault: Fault) -> Iterator[None]:
     """As soon as the first one is back, the one that came after it."""
     first = scene.primary()
     scene.kill(first)
-    with suppress(AssertionError):  # no successor, when something else is amiss at the same time
-        scene.load.bus.primary(first, seconds=SUCCESSOR_SECONDS)
+    scene.wait_successor(first)
     scene.start(first)
     second = scene.primary()
     scene.kill(second)
@@ -179,6 +189,21 @@ def cut(scene: Scene, fault: Fault) -> Iterator[None]:
 
 
 @contextmanager
+def cut_standby_then_kill_primary(scene: Scene, _fault: Fault) -> Iterator[None]:
+    """What is committed meanwhile, the standby has to get from the other voter before it takes over."""
+    namespaces = scene.load.bus.namespaces
+    assert namespaces is not None
+    primary, standby = scene.primary(), scene.standby()
+    namespaces.cut(standby, [primary])
+    scene.listen(LAG_SECONDS)
+    scene.kill(primary)
+    yield
+    scene.wait_successor(primary)
+    namespaces.heal(standby)
+    scene.start(primary)
+
+
+@contextmanager
 def receiver(scene: Scene, _fault: Fault) -> Iterator[None]:
     """One joins late, with all of the history before it; the one before it is killed."""
     before = f"receiver-late-{scene.joined}"
@@ -190,16 +215,17 @@ def receiver(scene: Scene, _fault: Fault) -> Iterator[None]:
     yield
 
 
-_BY_KIND: dict[str, Callable[[Scene, Fault], AbstractContextManager[None]]] = {
+BY_KIND: dict[str, Callable[[Scene, Fault], AbstractContextManager[None]]] = {
     "kill-primary-then-successor": kill_primary_then_successor,
     "kill-all": kill_all,
+    "cut-standby-then-kill-primary": cut_standby_then_kill_primary,
     "promote": promote,
     "receiver": receiver,
 }
-_BY_WORD = {"kill": kill, "stop": stop, "pause": pause, "cut": cut}
+BY_WORD = {"kill": kill, "stop": stop, "pause": pause, "cut": cut}
 
 
 def trouble(scene: Scene, fault: Fault) -> AbstractContextManager[None]:
     """The fault, while it lasts."""
-    make = _BY_KIND.get(fault.kind) or _BY_WORD[fault.kind.partition("-")[0]]
+    make = BY_KIND.get(fault.kind) or BY_WORD[fault.kind.partition("-")[0]]
     return make(scene, fault)

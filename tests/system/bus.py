@@ -196,7 +196,7 @@ class Bus:
             return client.request("status")
         return None
 
-    def primary(self, *besides: str, seconds: float = READY_SECONDS) -> str:
+    def primary(self, *besides: str) -> str:
         """The node that is the established primary, none of `besides`; waits until there is one."""
         names = [node.name for node in self.configuration.sequencers if node.name not in besides]
 
@@ -207,7 +207,7 @@ class Bus:
                     return name
             return None
 
-        return str(wait_for(look, f"one of {', '.join(names)} is the primary", seconds))
+        return str(wait_for(look, f"one of {', '.join(names)} is the primary"))
 
     def wait_level(self) -> int:
         """Wait until every voter votes, and all nodes know the same commit number, that of the last record.

@@ -188,29 +188,26 @@ class Load:
     def wait_ready(self) -> None:
         self.wait(lambda: all(worker.reports for worker in self.workers.values()), "the load is ready")
 
-    def advance(
-        self, records: int, seconds: float = READY_SECONDS, among: tuple[str, ...] | None = None
-    ) -> None:
-        """Wait until everybody, or those named, is so many records further than anybody is now.
+    def advance(self, records: int, seconds: float = READY_SECONDS) -> None:
+        """Wait until everybody is so many records further than anybody is now.
 
         A receiver is where it has delivered, a sender where it was acknowledged.
         """
-        goal = self.goal(records, among)
-        self.wait(lambda: self.reached(goal, among), f"everybody is at {goal}", seconds)
+        goal = self.goal(records)
+        self.wait(lambda: self.reached(goal), f"everybody is at {goal}", seconds)
 
-    def goal(self, records: int, among: tuple[str, ...] | None = None) -> int:
+    def goal(self, records: int) -> int:
         """A number so many records above where anybody is now."""
         while self._read(0):
             pass
-        return max(worker.progress for worker in self._among(among)) + records
+        return max(worker.progress for worker in self._moving) + records
 
-    def reached(self, goal: int, among: tuple[str, ...] | None = None) -> bool:
-        """Whether everybody, or those named, has come that far."""
-        return all(worker.progress >= goal for worker in self._among(among))
+    def reached(self, goal: int) -> bool:
+        """Whether everybody has come that far."""
+        return all(worker.progress >= goal for worker in self._moving)
 
-    def _among(self, names: tuple[str, ...] | None) -> list[Worker]:
-        if names:
-            return [self.workers[name] for name in names]
+    @property
+    def _moving(self) -> list[Worker]:
         return [*self.receivers, *(self.workers[user] for user in self.users)]
 
     def state(self) -> str:

@@ -80,8 +80,8 @@ def test_a_handover_under_load_and_one_back_lose_nothing(load: Load) -> None:
         load.advance(SOME)
     verdict = load.finish()
     assert verdict.problems == []
-    assert [(epoch, owner) for epoch, _, owner in verdict.epochs] == [(1, first), (2, second), (3, first)]
-    assert verdict.epochs[2][1] == told["number"] + 1
+    assert [(start.epoch, start.owner) for start in verdict.epochs] == [(1, first), (2, second), (3, first)]
+    assert verdict.epochs[2].number == told["number"] + 1
 
 
 def test_who_cannot_take_over_is_named_with_the_reason(three: Bus) -> None:

@@ -155,6 +155,14 @@ class Log:
             number += len(block)
 
 
+def shown(record: bytes) -> str:
+    """A record in a few words."""
+    if len(record) < STAMP.size:
+        return repr(record)
+    kind, flags, sender, sequence, time_ns, _ = STAMP.unpack_from(record, len(record) - STAMP.size)
+    return f"{record[: -STAMP.size][:24]!r} (kind {kind}, flags {flags}, {sender!r} {sequence}, at {time_ns})"
+
+
 def compare_logs(logs: dict[str, Log], commit: int, verdict: Verdict) -> None:
     """All logs hold the same up to the commit number."""
     (name, reference), *others = sorted(logs.items(), key=lambda item: -item[1].last)
@@ -165,7 +173,9 @@ def compare_logs(logs: dict[str, Log], commit: int, verdict: Verdict) -> None:
         pairs = zip(reference.records(last), other.records(last), strict=True)
         for (number, ours), (_, theirs) in pairs:
             if ours != theirs:
-                verdict.blame("log", f"{name} and {other_name} differ at {number}: {ours!r} and {theirs!r}")
+                verdict.blame(
+                    "log", f"{name} and {other_name} differ at {number}: {shown(ours)} and {shown(theirs)}"
+                )
                 break
 
 
@@ -334,7 +344,9 @@ def look_at_wire(path: Path, log: Log, evidence: Evidence, verdict: Verdict) -> 
             if at >= first + len(block):  # a block ends with its segment
                 first, block = at, log.block(at)
             if record != block[at - first]:
-                verdict.blame("wire", f"record {at} was multicast as {record!r}, it is {block[at - first]!r}")
+                verdict.blame(
+                    "wire", f"record {at} was multicast as {shown(record)}, it is {shown(block[at - first])}"
+                )
         verdict.wire_records += len(blocks)
         verdict.repeats += max(0, min(highest, number + len(blocks) - 1) - number + 1)
         highest = max(highest, number + len(blocks) - 1)
