@@ -72,7 +72,7 @@ uint64_t sc_segment_clear(sc_segment *segment, uint64_t limit);
  * sc_segment_append_records: a follower's append: rows are records that are stamped already. Each is checked
  * with the number that it would get, its time against last_time, and a data record's sender is noted (unless
  * `senders` is NULL). Returns how many were appended; *stop says why it ended: SC_STOP_NONE     all rows were
- * appended SC_STOP_CONTROL  the last one appended is an epoch start, the end of the session or an admission: look at it,
+ * appended SC_STOP_CONTROL  the last one appended is a control record (epoch, end, admission): look at it,
  * and go on SC_STOP_FULL     the next row has no room in this segment SC_STOP_SENDERS  the sender table has
  * no room for the sender of the next row SC_STOP_SHORT    the next row is too short for a stamp SC_STOP_LONG
  * the next row is above SC_RECORD_LIMIT SC_STOP_CRC      the next row is damaged, or belongs to another
