@@ -191,6 +191,8 @@ class Failover:
                 raise BenchError(f"the stream did not go on within {TRIAL_SECONDS:g} s")
         delivered_ms = (now_ns - killed_ns) / 1e6
         self.wait(lambda: nodes[name].status is not None, f"{name} did not die")
+        self.wait(lambda: bool(self._connected_ns()), "the sender did not say that it was let in")
+        self.turn()  # what the nodes logged before that is there now
         phases = self._phases(wall_ns, killed_ns)
         nodes[name] = processes.start(node_command(self.bus, name))
         self.wait(lambda: nodes[name].ready, f"{name} did not become ready")
@@ -206,10 +208,12 @@ class Failover:
                 if phase is not None and phases[phase] is None:
                     at_ns = datetime.fromisoformat(line["time"]).timestamp() * 1e9
                     phases[phase] = (at_ns - wall_ns) / 1e6
-        reported = [line["connected_ns"] for line in self.sender.reports if "connected_ns" in line]
-        if reported:
-            phases["connected"] = (reported[0] - killed_ns) / 1e6
+        phases["connected"] = (self._connected_ns()[0] - killed_ns) / 1e6
         return phases
+
+    def _connected_ns(self) -> list[int]:
+        """When the sender was let in, each time since the last kill."""
+        return [line["connected_ns"] for line in self.sender.reports if "connected_ns" in line]
 
     def pause(self) -> None:
         """Let the stream run for a while."""

@@ -16,7 +16,7 @@ from bench.failover import PHASES, Settings, Trial, Watch, figures, judged
 from bench.payload import MESSAGE_BYTES
 from bench.report import render_failover
 from native.messages import MessageTable
-from seqcast.cli.bench import command
+from seqcast.cli import main
 
 
 @pytest.fixture(scope="module")
@@ -146,4 +146,4 @@ def test_settings() -> None:
      ["failover", "--trials", "0"]],
 )  # fmt: skip
 def test_wrong_usage_is_exit_status_2(arguments: list[str]) -> None:
-    assert CliRunner().invoke(command, arguments).exit_code == 2
+    assert CliRunner().invoke(main, ["bench", *arguments]).exit_code == 2

@@ -20,7 +20,7 @@ from bench.bus import BusRound, Load, run_round
 from bench.figures import Spread, ratios
 from bench.report import render
 from bench.scenarios import Settings, run, sized
-from seqcast.cli.bench import command
+from seqcast.cli import main
 from seqcast.settings import Durability
 
 COMPILER = shutil.which("cc") is not None
@@ -189,7 +189,7 @@ def test_a_lost_message_is_exit_status_1(monkeypatch: pytest.MonkeyPatch, result
 
     monkeypatch.setattr(scenarios, "run", fake_run)
     handler = signal.getsignal(signal.SIGTERM)
-    ran = CliRunner().invoke(command, ["latency", "--rounds", "3"])
+    ran = CliRunner().invoke(main, ["bench", "latency", "--rounds", "3"])
     assert ran.exit_code == 1
     assert "1 of 2000 messages did not come" in ran.output
     assert asked == [("latency", Settings(rounds=3))]
@@ -200,7 +200,7 @@ def test_a_lost_message_is_exit_status_1(monkeypatch: pytest.MonkeyPatch, result
     "arguments", [["speed"], ["--messages", "0"], ["--rounds", "-1"], ["--durability", "x"]]
 )
 def test_wrong_usage_is_exit_status_2(arguments: list[str]) -> None:
-    assert CliRunner().invoke(command, arguments).exit_code == 2
+    assert CliRunner().invoke(main, ["bench", *arguments]).exit_code == 2
 
 
 def test_an_ended_benchmark_leaves_nothing_behind(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from click.testing import CliRunner
 
 from native.messages import MessageTable
 from seqcast.cli import demo as demo_command
+from seqcast.cli import main
 from seqcast.demo import children, feed
 from seqcast.demo.children import Crew
 from seqcast.demo.display import DURABILITIES, Board, show_outcome
@@ -140,7 +141,7 @@ def test_what_a_run_keeps(kept: tuple[dict[str, Any], Path]) -> None:
 
 def test_a_directory_that_is_not_empty_is_refused(tmp_path: Path) -> None:
     (tmp_path / "something").touch()
-    done = CliRunner().invoke(demo_command.command, ["--keep", str(tmp_path)])
+    done = CliRunner().invoke(main, ["demo", "--keep", str(tmp_path)])
     assert done.exit_code == 2
     assert "is not empty" in done.output
 
@@ -642,7 +643,7 @@ def test_what_the_sequencer_got_wrong_is_a_failure(changes: dict[str, Any], sent
 def test_a_digest_that_differs_makes_exit_status_1(monkeypatch: pytest.MonkeyPatch, as_json: bool) -> None:
     wrong = outcome_of(receivers=(evolve(GOOD_RECEIVER, digest="cd" * 32),))
     monkeypatch.setattr(demo_command, "run", lambda _demo, _watcher: wrong)
-    done = CliRunner().invoke(demo_command.command, ["--json"] if as_json else [])
+    done = CliRunner().invoke(main, ["demo", *(["--json"] if as_json else [])])
     assert done.exit_code == 1
     if as_json:
         plain = json.loads(done.stdout)
@@ -656,7 +657,7 @@ def test_a_digest_that_differs_makes_exit_status_1(monkeypatch: pytest.MonkeyPat
 
 def test_a_good_outcome_makes_exit_status_0(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(demo_command, "run", lambda _demo, _watcher: outcome_of())
-    assert CliRunner().invoke(demo_command.command, []).exit_code == 0
+    assert CliRunner().invoke(main, ["demo"]).exit_code == 0
 
 
 def test_the_settings_of_the_command_reach_the_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -670,7 +671,7 @@ def test_the_settings_of_the_command_reach_the_run(monkeypatch: pytest.MonkeyPat
     source = tmp_path / "day.itch"
     source.touch()
     arguments = ["--messages", "2000", "--itch", str(source), "--loss", "0.5", "--seed", "9", "--rate", "7"]
-    assert CliRunner().invoke(demo_command.command, arguments).exit_code == 0
+    assert CliRunner().invoke(main, ["demo", *arguments]).exit_code == 0
     (demo,) = found
     assert demo == demo_command.Demo(messages=2_000, source=source, loss=0.5, seed=9, rate=7)
 
@@ -687,7 +688,7 @@ def test_the_settings_of_the_command_reach_the_run(monkeypatch: pytest.MonkeyPat
     ],
 )
 def test_settings_out_of_range_are_refused(arguments: list[str]) -> None:
-    assert CliRunner().invoke(demo_command.command, arguments).exit_code == 2
+    assert CliRunner().invoke(main, ["demo", *arguments]).exit_code == 2
 
 
 def test_the_table_says_what_was_measured() -> None:

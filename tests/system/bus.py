@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -252,22 +253,23 @@ class Bus:
 
 
 @contextmanager
-def new_bus(directory: Path, *options: str, nodes: int = 1, segment_mib: int | None = None) -> Iterator[Bus]:
+def new_bus(directory: Path, *options: str, nodes: int = 1, **changes: int) -> Iterator[Bus]:
     """Make a directory with `seqcast init`; stop whatever was started in it at the end."""
-    bus = Bus(directory, configure(directory, *options, nodes=nodes, segment_mib=segment_mib))
+    bus = Bus(directory, configure(directory, *options, nodes=nodes, **changes))
     try:
         yield bus
     finally:
         bus.stop()
 
 
-def configure(directory: Path, *options: str, nodes: int, segment_mib: int | None = None) -> Configuration:
-    """Write a configuration with `seqcast init`."""
+def configure(directory: Path, *options: str, nodes: int, **changes: int) -> Configuration:
+    """Write a configuration with `seqcast init`; `changes` are other values for some of its keys."""
     made = seqcast("init", "--nodes", str(nodes), "--dir", directory, *options)
     assert made.returncode == 0, made.stderr
     path = directory / "seqcast.toml"
-    if segment_mib is not None:
-        text = path.read_text(encoding="ascii")
-        assert "segment_mib = 64" in text
-        path.write_text(text.replace("segment_mib = 64", f"segment_mib = {segment_mib}"), encoding="ascii")
+    text = path.read_text(encoding="ascii")
+    for key, value in changes.items():
+        text, changed = re.subn(rf"^{key} = \d+$", f"{key} = {value}", text, flags=re.MULTILINE)
+        assert changed == 1, f"{path} does not say {key} once"
+    path.write_text(text, encoding="ascii")
     return read_configuration(path)

@@ -272,10 +272,10 @@ def loaded_bus(
     *,
     nodes: int = 3,
     namespaces: bool = False,
-    segment_mib: int | None = None,
+    **changes: int,
 ) -> Iterator[Load]:
-    """A bus under load; whatever was started is stopped at the end."""
-    configuration = configure(directory, nodes=nodes, segment_mib=segment_mib)
+    """A bus under load; whatever was started is stopped at the end. `changes` are for `configure`."""
+    configuration = configure(directory, nodes=nodes, **changes)
     with ExitStack() as stack:
         made = None
         if namespaces:

@@ -79,8 +79,12 @@ class Client:
         return self.process.stdout.readline().strip()
 
     def lines(self) -> list[str]:
-        out, _ = self.process.communicate(timeout=30)
-        return out.splitlines()
+        # Not `communicate`: it would pass over what `wait_accepted` has read already, beyond its line.
+        assert self.process.stdout is not None
+        with self.process.stdout as stdout:
+            lines = stdout.read().splitlines()
+        self.process.wait(timeout=30)
+        return lines
 
 
 def replay_port(bus: Bus) -> int:
