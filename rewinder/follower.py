@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from attrs import define, field
 
-from rewinder.errors import ForkedLog, NotPrimary
+from rewinder.errors import ForkedLog, NotPrimary, RefusedRecord
 from rewinder.replication import Committed, Epochs, Go, Held, decode, shared_last
 
 if TYPE_CHECKING:
@@ -112,9 +112,9 @@ class Follower:
             self.counters.add("follower.fenced", len(messages))
             return
         if not self._compared:
-            raise ForkedLog(f"the primary sent record {first_number} before its epoch table")
+            raise RefusedRecord(first_number, "it came before the epoch table")
         if first_number != log.next_number:
-            raise ForkedLog(f"the primary sent record {first_number}, expected {log.next_number}")
+            raise RefusedRecord(first_number, f"record {log.next_number} was expected")
         self.handed_over = False  # it goes on after all
         log.append_records(messages)
         self._commit()

@@ -180,7 +180,9 @@ def read_admission(payload: bytes | memoryview) -> tuple[str, int]:
     if len(payload) != _ADMISSION.size:
         raise DamagedRecord(0, f"an admission has {_ADMISSION.size} bytes, not {len(payload)}")
     name, incarnation = _ADMISSION.unpack(payload)
-    return name.decode("ascii", "replace").rstrip(), incarnation
+    if not name.isascii():
+        raise DamagedRecord(0, f"an admission names {name!r}, which is no node")
+    return name.decode("ascii").rstrip(), incarnation
 
 
 def _checksum(covered: bytes, number: int) -> int:

@@ -5,11 +5,13 @@ All of it is in the records. It is carried from one checkpoint to the next by re
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from native.messages import MessageTable
 from rewinder._native import NO_LIMIT, Stop
 from rewinder.checkpoint import Checkpoint
+from rewinder.errors import DamagedRecord
 from rewinder.record import STAMP_BYTES, Kind, read_admission, read_stamp
 from rewinder.senders import SenderTable
 
@@ -67,5 +69,6 @@ class StreamState:
         elif stamp.kind == Kind.END:
             self.ended = number
         elif stamp.kind == Kind.ADMIT:
-            voter, incarnation = read_admission(record[:-STAMP_BYTES])
-            self.admissions[voter] = (incarnation, number)
+            with suppress(DamagedRecord):  # not the payload of one: it admits nobody
+                voter, incarnation = read_admission(record[:-STAMP_BYTES])
+                self.admissions[voter] = (incarnation, number)

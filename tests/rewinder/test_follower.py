@@ -143,7 +143,7 @@ def test_records_before_the_epoch_table_are_refused() -> None:
     log = new_log()
     follower = follower_of(log)
     follower.accepted(1, "SEQ1")
-    with pytest.raises(ForkedLog):
+    with pytest.raises(RefusedRecord, match="epoch table"):
         follower.sequenced(1, primary.messages(1, 2))
     assert log.last == 0
 
@@ -153,7 +153,7 @@ def test_a_record_out_of_place_is_refused() -> None:
     follower = follower_of(new_log())
     follower.accepted(1, "SEQ1")
     follower.unsequenced(epochs_of(primary))
-    with pytest.raises(ForkedLog):
+    with pytest.raises(RefusedRecord, match="record 1 was expected"):
         follower.sequenced(3, primary.messages(3, 1))
     with pytest.raises(RefusedRecord):
         follower.sequenced(1, primary.messages(3, 1))

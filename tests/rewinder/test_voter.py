@@ -581,6 +581,15 @@ def test_admissions_survive_new_segments_and_opening_with_and_without_checkpoint
     assert open_log(storage.killed()).admissions == expected  # from the checkpoint that was written anew
 
 
+@pytest.mark.parametrize("payload", [b"", b"short", bytes(14) + b"long", b"\xff" * 14])
+def test_an_admission_that_is_none_admits_nobody_and_stops_nothing(payload: bytes) -> None:
+    log = with_records()
+    log.append(payload, Stamp(log.last_time_ns, 0, b"SEQ1  ", Kind.ADMIT))
+    log.roll()  # writes a checkpoint
+    assert log.admissions == {}
+    assert open_log(log.storage.killed()).admissions == {}
+
+
 def test_a_cut_takes_the_admissions_above_it_and_no_other() -> None:
     log = new_log()
     start_epoch(log)
