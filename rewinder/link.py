@@ -8,7 +8,7 @@ from attrs import define, field
 
 from rewinder.dial import Dial, Identity, Patience
 from rewinder.errors import NotPrimary, RefusedRecord, StorageFull
-from souptcp import Accepted, EndOfSession, Sequenced, Unsequenced
+from souptcp import Accepted, Sequenced, Unsequenced
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,7 +60,6 @@ class Link:
     following: str | None = field(default=None, init=False)
     suspicion: str | None = field(default=None, init=False)
     storage_error: str | None = field(default=None, init=False)
-    ended: bool = field(default=False, init=False)
     _dial: Dial = field(init=False)
     _order: list[str] = field(init=False)
     _failures: int = field(default=0, init=False)
@@ -76,11 +75,6 @@ class Link:
     def dialling(self) -> str | None:
         """With whom there is a connection, followed or not yet; None without one."""
         return self._order[0] if self._dial.open else None
-
-    @property
-    def address(self) -> tuple[str, int] | None:
-        """Where whom we follow is."""
-        return None if self.following is None else self.primaries[self.following]
 
     def deadline_ns(self) -> int | None:
         """When to connect, or to give up whom we may not follow."""
@@ -131,8 +125,6 @@ class Link:
             case Accepted(_, sequence_number):
                 owner = self._order[0] if self.wanted is None else self.identity.name
                 self.follower.accepted(sequence_number, owner, self.wanted)
-            case EndOfSession():
-                self.ended = True
 
     def _told(self, packet: bytes, now_ns: int) -> bool:
         """A packet beside the log; False when the connection was given up for it."""

@@ -26,10 +26,6 @@ if TYPE_CHECKING:
 class Primary(Protocol):
     """What a node port asks of the primary that its node is."""
 
-    @property
-    def epoch(self) -> int:
-        """Its epoch."""
-
     def serves(self, name: str) -> bool:
         """Whether the node `name` may follow: who does not vote has to look elsewhere while there is no quorum."""
 
@@ -77,6 +73,8 @@ class NodePort(LogServer):
             denied = self.admission.check(client, request)
             client.state = None
             return denied or Granted(self.log.session, self.log.commit + 1)
+        if self.primary is None:
+            self.visible = self.log.last  # a log that is handed to a candidate does not grow
         answer = super().login(client, request, now_ns)
         if isinstance(answer, Denied):
             return answer
@@ -84,8 +82,7 @@ class NodePort(LogServer):
             return answer if self.primary.serves(client.user) else Denied(b"S", "there is no quorum here")
         if client.user != self.voter.promise.owner or client.user == self.voter.name:
             return Denied(b"S", f"{self.voter.name} is not the primary")
-        self.visible = self.log.last
-        return super().login(client, request, now_ns)
+        return answer
 
     def started(self, client: Client, now_ns: int) -> None:
         """The epoch table goes first: a follower appends nothing before it has compared it with its own."""

@@ -81,7 +81,7 @@ class SequencerProcess(Node):
     _failure: str = field(default="", init=False)  # why the last attempt to take over was lost
     _try_ns: int | None = field(default=None, init=False)
     _gone: str | None = field(default=None, init=False)  # the primary that was followed last
-    _alone_ns: int | None = field(default=None, init=False)  # since when a primary has no quorum in contact
+    _alone_ns: int | None = field(default=None, init=False)  # when a primary without a quorum in contact asks
 
     @property
     def role(self) -> str:  # type: ignore[override]
@@ -218,13 +218,17 @@ class SequencerProcess(Node):
         if phase is Phase.WON:
             self._begin(takeover.lowest_commit, now_ns)
         elif phase is Phase.LOST:
-            self.report("not primary", detail=takeover.reason)
             self.counters.add("takeover.lost")
-            self._failure = takeover.reason
-            candidate.end(failed=True)
+            self._fall_back(takeover.reason, now_ns)
             self._try_ns = now_ns + self.elector.wait_ns(candidate.failures, self._gone)
-            self.link.turn_to(self.voter.promise.owner, now_ns)
             self.pump.timers.watch(self)
+
+    def _fall_back(self, reason: str, now_ns: int) -> None:
+        """The attempt has failed: look for a primary again. The caller says when to try again."""
+        self.report("not primary", detail=reason)
+        self._failure = reason
+        self.candidate.end(failed=True)
+        self.link.turn_to(self.voter.promise.owner, now_ns)
 
     # primary
 
@@ -252,11 +256,8 @@ class SequencerProcess(Node):
         try:
             primary.open(now_ns)
         except StorageFull as error:
-            self.candidate.end(failed=True)
-            self._failure = f"nothing can be stamped: {error}"
-            self.report("not primary", detail=self._failure)
+            self._fall_back(f"nothing can be stamped: {error}", now_ns)
             self._try_ns = now_ns + settings.patience.silence_ns
-            self.link.turn_to("", now_ns)
             self.pump.timers.watch(self)
             return
         self.primary = primary
@@ -287,13 +288,11 @@ class SequencerProcess(Node):
             self._alone_ns = None
             if self.candidate.peers.open and primary.established:
                 self.candidate.peers.close()
-        elif self._alone_ns is None:
+        elif self._alone_ns is None or now_ns >= self._alone_ns:
+            if self._alone_ns is not None:
+                self.candidate.peers.ask(lambda _name: Query().encode(), now_ns)
+                self.port.hang_up("there is no quorum here", now_ns, keep=self.settings.voters)
             self._alone_ns = now_ns + self.settings.patience.silence_ns // CHECKS_IN_SILENCE
-            self.pump.timers.watch(self)
-        elif now_ns >= self._alone_ns:
-            self._alone_ns = now_ns + self.settings.patience.silence_ns // CHECKS_IN_SILENCE
-            self.candidate.peers.ask(lambda _name: Query().encode(), now_ns)
-            self.port.hang_up("there is no quorum here", now_ns, keep=self.settings.voters)
             self.pump.timers.watch(self)
 
     def _heard_of(self, name: str, answer: Answer) -> None:

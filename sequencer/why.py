@@ -63,8 +63,7 @@ def why_primary(
     log, name = primary.log, primary.name
     if primary.storage_error is not None:
         return Reason(f"the log of {name} cannot grow: {primary.storage_error}", Weight.STOPPED)
-    in_contact = len(primary.followers.in_contact) + 1
-    if in_contact < primary.write_quorum or progress.stuck(now_ns):
+    if not primary.followers.quorate or progress.stuck(now_ns):
         held_back = "; senders are held back" if primary.submit.holding else ""
         weight = Weight.SLOWED if _opening(primary, progress, now_ns) else Weight.STOPPED
         return Reason(_waiting(primary) + held_back, weight)

@@ -6,13 +6,15 @@ import select
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
 from typing import Any
 
+import pytest
 from click.testing import CliRunner, Result
 
 from rewinder.control import ControlServer
 from seqcast.cli import main
-from seqcast.config import Configuration
+from seqcast.config import Configuration, read_configuration
 
 Answer = Callable[[dict[str, Any]], Any]
 
@@ -20,6 +22,14 @@ Answer = Callable[[dict[str, Any]], Any]
 def run(*arguments: str, stdin: str | None = None) -> Result:
     """Run a command in this process."""
     return CliRunner().invoke(main, arguments, input=stdin, catch_exceptions=False)
+
+
+def three_voters(directory: Path, monkeypatch: pytest.MonkeyPatch, session: str) -> Configuration:
+    """The configuration of a bus of three voters, in `directory`, where commands find it."""
+    monkeypatch.chdir(directory)
+    monkeypatch.delenv("SEQCAST_CONFIG", raising=False)
+    assert run("init", "--nodes", "3", "--session", session).exit_code == 0
+    return read_configuration(directory / "seqcast.toml")
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
-from stand_in import node, run, status_of
+from stand_in import node, run, status_of, three_voters
 
 from rewinder.control import Refusal
 from rewinder.replication import Answer
@@ -57,10 +57,7 @@ class Stage:
 
 @pytest.fixture
 def configuration(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("SEQCAST_CONFIG", raising=False)
-    assert run("init", "--nodes", "3", "--session", "OLD").exit_code == 0
-    return read_configuration(tmp_path / "seqcast.toml")
+    return three_voters(tmp_path, monkeypatch, "OLD")
 
 
 @pytest.fixture

@@ -6,21 +6,17 @@ import json
 from contextlib import ExitStack
 
 import pytest
-from stand_in import node, run, status_of
+from stand_in import node, run, status_of, three_voters
 
 from rewinder.control import Deferred
 from rewinder.why import Weight
-from seqcast.config import read_configuration
 
 ALL = ("SEQ1", "SEQ2", "REW1", "REW2")
 
 
 @pytest.fixture
 def configuration(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("SEQCAST_CONFIG", raising=False)
-    assert run("init", "--nodes", "3", "--session", "DEMO").exit_code == 0
-    return read_configuration(tmp_path / "seqcast.toml")
+    return three_voters(tmp_path, monkeypatch, "DEMO")
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ with loaded_bus(directory, Rates(...)) as load:
 from __future__ import annotations
 
 import json
+import os
 import selectors
 import subprocess
 import sys
@@ -25,6 +26,13 @@ from verdict import Delivery, Evidence, Submission, Verdict, judge
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+FULL = "SEQCAST_FAILOVER_FULL" in os.environ
+RATE = 20_000 if FULL else 5_000
+"""Messages a second of a test, of both senders together."""
+
+SOME = RATE // 2
+"""Records that are enough to see that the stream moves."""
+
 WORKER = Path(__file__).with_name("load_worker.py")
 FINISH_SECONDS = 90.0
 """How long senders may take to get rid of what they have, and receivers to get it."""
@@ -34,7 +42,7 @@ FINISH_SECONDS = 90.0
 class Rates:
     """How much of a load: messages a second of all senders together, and the loss of the receiver that has some."""
 
-    messages_per_second: int = 5_000
+    messages_per_second: int = RATE
     senders: int = 2
     loss: float = 0.05
     seed: int = 1

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from bus import DEPOSED, wait_for
-from load import Load, Rates, loaded_bus
+from load import FULL, RATE, SOME, Load, Rates, loaded_bus
 from namespaces import may_not, missing_tools
 
 if TYPE_CHECKING:
@@ -21,13 +21,6 @@ if TYPE_CHECKING:
 
     from bus import Bus
     from verdict import Verdict
-
-FULL = "SEQCAST_FAILOVER_FULL" in os.environ
-RATE = 20_000 if FULL else 5_000
-"""Messages a second, of both senders together."""
-
-SOME = RATE // 2
-"""Records that are enough to see that the stream moves."""
 
 SLEEP_RECORDS = (4 if FULL else 1) * RATE
 """How far the stream gets while a primary sleeps; the second before it was missed comes on top."""
@@ -40,7 +33,7 @@ suspected."""
 
 @pytest.fixture
 def load(tmp_path: Path) -> Iterator[Load]:
-    with loaded_bus(tmp_path / "run", Rates(messages_per_second=RATE), suspect_ms=LONG_MS) as load:
+    with loaded_bus(tmp_path / "run", Rates(), suspect_ms=LONG_MS) as load:
         load.advance(SOME)
         yield load
 
@@ -48,7 +41,7 @@ def load(tmp_path: Path) -> Iterator[Load]:
 @pytest.fixture
 def suspicious(tmp_path: Path) -> Iterator[Load]:
     """The same with the usual time of silence."""
-    with loaded_bus(tmp_path / "run", Rates(messages_per_second=RATE)) as load:
+    with loaded_bus(tmp_path / "run", Rates()) as load:
         load.advance(SOME)
         yield load
 
@@ -152,7 +145,7 @@ def networked(tmp_path: Path) -> Iterator[Load]:
     reason = f"not installed: {', '.join(missing)}" if missing else may_not()
     if reason is not None:
         pytest.skip(reason)
-    with loaded_bus(tmp_path / "run", Rates(messages_per_second=RATE), namespaces=True) as load:
+    with loaded_bus(tmp_path / "run", Rates(), namespaces=True) as load:
         load.advance(SOME)
         yield load
 

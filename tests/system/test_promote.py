@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -13,20 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from bus import DEPOSED, Bus, new_bus, wait_for
-from load import Load, Rates, loaded_bus
+from load import SOME, Load, Rates, loaded_bus
 
 from seqcast.config import read_configuration
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-RATE = int(os.environ.get("SEQCAST_FAILOVER_RATE", "5000"))
-SOME = RATE // 2
-
 
 @pytest.fixture
 def load(tmp_path: Path) -> Iterator[Load]:
-    with loaded_bus(tmp_path / "run", Rates(messages_per_second=RATE)) as load:
+    with loaded_bus(tmp_path / "run", Rates()) as load:
         load.advance(SOME)
         yield load
 
