@@ -28,15 +28,13 @@ from bench.payload import MESSAGE_BYTES, due_times
 from bench.processes import Processes
 from seqcast.child import ChildCommand, node_commands
 from seqcast.control import ControlError
-from seqcast.endpoints import receiver_of
-from seqcast.receiver import LIVE
+from seqcast.receiver import LIVE, Receiver
 from seqcast.settings import Durability
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from bench.processes import Process
-    from seqcast.receiver import Receiver
 
     Show = Callable[[str, int, int | None], None]
 
@@ -250,7 +248,7 @@ def run(settings: Settings, show: Show) -> dict[str, Any]:
         for node in bus.configuration.nodes:
             bus.nodes[node.name] = processes.start(node_command(bus, node.name))
         processes.wait_ready(*bus.nodes.values())
-        with receiver_of(bus.configuration, start=LIVE) as receiver:
+        with Receiver(bus.configuration, LIVE) as receiver:
             watch = Watch(receiver)
             load = {
                 "config": str(bus.configuration.path),

@@ -7,17 +7,13 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bench import worker
 from bench.payload import Checker, due_times
 from seqcast.config import read_configuration
-from seqcast.endpoints import receiver_of
 from seqcast.latency import LatencyHistogram
-from seqcast.receiver import LIVE
-
-if TYPE_CHECKING:
-    from seqcast.receiver import Receiver
+from seqcast.receiver import LIVE, Receiver
 
 TURN_SECONDS = 0.05
 """How long one look at the network lasts at most."""
@@ -75,7 +71,7 @@ def receive(receiver: Receiver, messages: int, message_bytes: int, *, timed: boo
         "first_batch": first_batch,
         "polls": polls,
         "gaps_filled": receiver.gaps_filled,
-        "rewound": receiver.reception.rewound,
+        "rewound": receiver.rewound,
         "duplicates_dropped": receiver.duplicates_dropped,
         "source": receiver.source,
         "cpu_seconds": cpu,
@@ -87,7 +83,7 @@ def main() -> None:
     """Run the process."""
     settings = worker.settings()
     configuration = read_configuration(Path(settings["config"]))
-    with receiver_of(configuration, start=LIVE) as receiver:
+    with Receiver(configuration, LIVE) as receiver:
         deadline = time.monotonic() + HEARTBEAT_SECONDS
         while not receiver.appeared:
             receiver.poll(timeout=TURN_SECONDS)

@@ -16,13 +16,12 @@ from attrs import define, field
 from bench import worker
 from bench.payload import TABLE_MESSAGES, PreparedTable
 from seqcast.config import read_configuration
-from seqcast.endpoints import sender_of
 from seqcast.latency import LatencyHistogram
+from seqcast.sender import Sender
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from seqcast.sender import Sender
 
 USER = "BENCH1"
 
@@ -62,8 +61,7 @@ def wait_for_answer(sender: Sender, seconds: float) -> None:
 
     `Sender.poll` can wait, too, but poll(2) counts in milliseconds, and a timetable in microseconds.
     """
-    connection = sender._connection
-    select.select([] if connection is None else [connection.fileno()], [], [], seconds)
+    select.select([sender.fileno()], [], [], seconds)
 
 
 @define(eq=False)
@@ -161,7 +159,7 @@ class Steady(Timetable):
 
     def _note(self) -> None:
         super()._note()
-        answered = self.sender.submission.answered
+        answered = self.sender.connected
         if answered and not self._answered:
             worker.report(connected_ns=self.clock())
         self._answered = answered
@@ -184,7 +182,7 @@ def main() -> None:
     settings = worker.settings()
     configuration = read_configuration(Path(settings["config"]))
     messages, message_bytes, rate = settings["messages"], settings["message_bytes"], settings["rate"]
-    with sender_of(configuration, USER, connect_seconds=CONNECT_SECONDS) as sender:
+    with Sender(configuration, USER, connect_seconds=CONNECT_SECONDS) as sender:
         worker.prepare()
         worker.ready()
         if messages is None:

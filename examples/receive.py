@@ -5,12 +5,11 @@ python examples/receive.py run/seqcast.toml
 
 import sys
 
-from seqcast import BEGIN, read_configuration, receiver_of
+from seqcast import Receiver
 
 
 def main() -> None:
-    configuration = read_configuration(sys.argv[1])
-    with receiver_of(configuration, start=BEGIN) as receiver:
+    with Receiver(sys.argv[1]) as receiver:
         for message in receiver:
             print(message.number, message.sender, message.payload.decode("ascii", "replace"))
 

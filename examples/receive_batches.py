@@ -5,13 +5,12 @@ python examples/receive_batches.py run/seqcast.toml
 
 import sys
 
-from seqcast import BEGIN, read_configuration, receiver_of
+from seqcast import Receiver
 
 
 def main() -> None:
-    configuration = read_configuration(sys.argv[1])
     messages = payload_bytes = 0
-    with receiver_of(configuration, start=BEGIN) as receiver:
+    with Receiver(sys.argv[1]) as receiver:
         while not receiver.ended:
             batch = receiver.poll(timeout=1.0)  # valid until the next call
             messages += len(batch)

@@ -5,13 +5,12 @@ python examples/send.py run/seqcast.toml ALPHA 1000
 
 import sys
 
-from seqcast import read_configuration, sender_of
+from seqcast import Sender
 
 
 def main() -> None:
-    configuration = read_configuration(sys.argv[1])
     user, count = sys.argv[2], int(sys.argv[3])
-    with sender_of(configuration, user) as sender:
+    with Sender(sys.argv[1], user) as sender:
         # Message n is sender sequence n: what is in the stream already is not sent again.
         for n in range(sender.resumed_at + 1, count + 1):
             sender.send(f"message {n} of {user}".encode())

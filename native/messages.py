@@ -7,7 +7,9 @@ is filled again: take `bytes(message)`, or `payloads()`, of what must live longe
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, overload
 
 from native import ffi
@@ -119,15 +121,33 @@ class Messages(Sequence[memoryview]):
         return np.frombuffer(self._words, dtype=[("number", "<u8"), ("offset", "<u4"), ("length", "<u4")])
 
 
+def table_of(payloads: Sequence[bytes | bytearray | memoryview]) -> Messages:
+    """The payloads as one batch, copied behind each other; it stands by itself.
+
+    Raises ValueError above 4 GiB, which rows cannot address, and for views of anything but bytes.
+    """
+    data = b"".join(payloads)
+    if len(data) >= 1 << 32:
+        raise ValueError(f"{len(data)} bytes are more than one batch can hold: 4 GiB")
+    count = len(payloads)
+    table = MessageTable(max(count, 1))
+    lengths = array("I", map(len, payloads))
+    if sum(lengths) != len(data):
+        raise ValueError("a payload is bytes, a bytearray, or a memoryview of bytes")
+    table.words[2 : count * _WORDS : _WORDS] = memoryview(array("I", accumulate(lengths, initial=0)))[:count]
+    table.words[3 : count * _WORDS : _WORDS] = memoryview(lengths)
+    return table.view(memoryview(data), count)
+
+
 class MessageTable:
     """Preallocated rows that C fills: `capacity` messages of one buffer."""
 
-    __slots__ = ("_words", "capacity", "rows")
+    __slots__ = ("capacity", "rows", "words")
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
         self.rows = ffi.new("sc_message[]", capacity)  # for adapters only
-        self._words = memoryview(ffi.buffer(self.rows)).cast("B").cast("I")
+        self.words = memoryview(ffi.buffer(self.rows)).cast("B").cast("I")  # the same rows
 
     def set(self, row: int, number: int, offset: int, length: int) -> None:
         """Fill one row by hand."""
@@ -140,4 +160,4 @@ class MessageTable:
         An adapter that already holds the buffer's address for C passes it as `address`, which saves the
         price of asking for it again.
         """
-        return Messages(buffer, self._words, count, self.rows, address)
+        return Messages(buffer, self.words, count, self.rows, address)

@@ -1,4 +1,4 @@
-"""The seam between a node and the network: how it listens, connects, multicasts, and takes datagrams.
+"""The seam between the bus and the network: how nodes and apps listen, connect, multicast, and take datagrams.
 
 `SocketNetwork` is the network of the machine. A simulator has another one, whose connections and listeners look
 the same to `souptcp.Connection` and to the services, so that everything above runs unchanged.
@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from moldudp.sockets import multicast_sender, request_socket
+from moldudp.sockets import multicast_receiver, multicast_sender, request_socket
 from souptcp import Listener, connect
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Iterator
+
+    import moldudp
 
 
 class Listening(Protocol):
@@ -34,7 +36,7 @@ class Listening(Protocol):
 
 
 class Network(Protocol):
-    """Where a node's ports and connections come from. Everything raises OSError naming the address."""
+    """Where ports and connections come from. Everything raises OSError naming the address."""
 
     def listen(self, host: str, port: int) -> Listening:
         """Listen for TCP connections; port 0 takes a free one."""
@@ -47,6 +49,14 @@ class Network(Protocol):
 
     def datagrams(self, host: str, port: int) -> socket.socket:
         """A bound UDP socket; port 0 takes a free one."""
+
+    def join(self, group: str, port: int, interface: str, receive_buffer: int) -> socket.socket:
+        """A socket that receives what is multicast to a group; `receive_buffer` in bytes."""
+
+    def read(
+        self, source: socket.socket, receiver: moldudp.Receiver | moldudp.Faults, now_ns: int, line: int
+    ) -> int:
+        """Hand one batch of the datagrams that wait in a socket to a receiver machine; returns how many."""
 
 
 class SocketNetwork:
@@ -67,3 +77,13 @@ class SocketNetwork:
     def datagrams(self, host: str, port: int) -> socket.socket:
         """A bound UDP socket; port 0 takes a free one."""
         return request_socket(host, port)
+
+    def join(self, group: str, port: int, interface: str, receive_buffer: int) -> socket.socket:
+        """A socket that receives what is multicast to a group."""
+        return multicast_receiver(group, port, interface, receive_buffer=receive_buffer)
+
+    def read(
+        self, source: socket.socket, receiver: moldudp.Receiver | moldudp.Faults, now_ns: int, line: int
+    ) -> int:
+        """Hand one batch of datagrams to a receiver machine."""
+        return receiver.receive_from(source.fileno(), now_ns, line)

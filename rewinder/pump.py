@@ -105,9 +105,46 @@ class Timers:
         return ran
 
 
+class Pump(Protocol):
+    """Whoever hands ready descriptors to their handlers, turn by turn, and runs the timers that are due."""
+
+    finish: Callable[[int], int]
+    timers: Timers
+    clock: Clock
+    stopping: bool
+    turns: int
+
+    def fileno(self) -> int:
+        """A descriptor that is readable while any watched one is ready."""
+
+    def watch(self, fileno: int, handler: Callable[[int, int], int], events: int = READABLE) -> None:
+        """Call `handler(events, now_ns) -> work done` when the descriptor is ready."""
+
+    def change(self, fileno: int, events: int) -> None:
+        """Wait for other events of a watched descriptor."""
+
+    def forget(self, fileno: int) -> None:
+        """Stop watching; call it before the descriptor is closed."""
+
+    def drop(self, fileno: int) -> None:
+        """Forget a descriptor that is closed already."""
+
+    def stop(self) -> None:
+        """End `run` after the present turn."""
+
+    def turn(self, limit_ns: int = IDLE_LIMIT_NS) -> int:
+        """One turn; waits at most `limit_ns` for something to do. Returns how much was done."""
+
+    def run(self) -> None:
+        """Turns until `stop`."""
+
+    def close(self) -> None:
+        """Let go of the descriptors of the pump itself."""
+
+
 @define(eq=False)
-class Pump:
-    """Runs the turns of one process until `stop`.
+class EpollPump:
+    """The pump of a process of this machine, on epoll: runs its turns until `stop`.
 
     `finish` ends each turn: it gets `now_ns` and returns how much it did.
     """
@@ -121,6 +158,10 @@ class Pump:
     _epoll: select.epoll = field(factory=select.epoll, init=False)
     _handlers: dict[int, Callable[[int, int], int]] = field(factory=dict, init=False)
     _wake: tuple[socket.socket, socket.socket] | None = field(default=None, init=False)
+
+    def fileno(self) -> int:
+        """The descriptor of the epoll set."""
+        return self._epoll.fileno()
 
     def watch(self, fileno: int, handler: Callable[[int, int], int], events: int = READABLE) -> None:
         """Call `handler(events, now_ns) -> work done` when the descriptor is ready."""

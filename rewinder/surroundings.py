@@ -14,13 +14,14 @@ from attrs import define, field
 
 from rewinder.control import ControlServer
 from rewinder.network import Network, SocketNetwork
-from rewinder.pump import Pump
+from rewinder.pump import EpollPump
 from rewinder.storage import FileStorage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from rewinder.node import NodeSettings
+    from rewinder.pump import Pump
     from rewinder.storage import Storage
 
 ASIDE_LIMIT = 100
@@ -74,7 +75,7 @@ class Machine:
 
     def pump(self, settings: NodeSettings, finish: Callable[[int], int]) -> Pump:
         """A pump on epoll, which stops on SIGTERM and ctrl-C."""
-        pump = Pump(settings.idle, finish)
+        pump = EpollPump(settings.idle, finish)
         pump.stop_on_signals()
         return pump
 

@@ -2,12 +2,12 @@
 
 What apps use:
 
-    from seqcast import read_configuration, receiver_of, sender_of
+    from seqcast import Receiver, Sender
 
-    configuration = read_configuration("run/seqcast.toml")
-    with sender_of(configuration, "ALPHA") as sender:
-        sender.send(b"hello")
-    with receiver_of(configuration) as receiver:
+    with Sender("run/seqcast.toml", user="ALPHA") as sender:
+        ticket = sender.send(b"hello")
+        print("committed at", ticket.wait())
+    with Receiver("run/seqcast.toml") as receiver:
         for message in receiver:
             print(message.number, message.sender, message.payload)
 
@@ -21,36 +21,42 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from seqcast.batch import Batch, Message
+    from seqcast.checkpoint import Checkpoint
     from seqcast.config import read_configuration
-    from seqcast.endpoints import receiver_of, sender_of
+    from seqcast.endpoints import Endpoints
     from seqcast.receiver import BEGIN, LIVE, Receiver
     from seqcast.sender import Sender
-    from seqcast.settings import Configuration
+    from seqcast.settings import Configuration, Line
+    from seqcast.ticket import Ticket
 
 __all__ = [
     "BEGIN",
     "LIVE",
     "Batch",
+    "Checkpoint",
     "Configuration",
+    "Endpoints",
+    "Line",
     "Message",
     "Receiver",
     "Sender",
+    "Ticket",
     "read_configuration",
-    "receiver_of",
-    "sender_of",
 ]
 
 _HOMES = {
     "BEGIN": "seqcast.receiver",
     "LIVE": "seqcast.receiver",
     "Batch": "seqcast.batch",
+    "Checkpoint": "seqcast.checkpoint",
     "Configuration": "seqcast.settings",
+    "Endpoints": "seqcast.endpoints",
+    "Line": "seqcast.settings",
     "Message": "seqcast.batch",
     "Receiver": "seqcast.receiver",
     "Sender": "seqcast.sender",
+    "Ticket": "seqcast.ticket",
     "read_configuration": "seqcast.config",
-    "receiver_of": "seqcast.endpoints",
-    "sender_of": "seqcast.endpoints",
 }
 
 

@@ -203,6 +203,16 @@ class Outbox:
         return self._cdata.next_sequence  # type: ignore[no-any-return]
 
     @property
+    def used_bytes(self) -> int:
+        """Bytes of the frames that are not acknowledged."""
+        return self._cdata.tail - self._cdata.head  # type: ignore[no-any-return]
+
+    @property
+    def partial(self) -> int:
+        """Bytes of the message in hand that are framed already; 0 between messages."""
+        return self._cdata.partial  # type: ignore[no-any-return]
+
+    @property
     def messages(self) -> int:
         """Whole messages framed since `begin`."""
         return self._cdata.messages  # type: ignore[no-any-return]

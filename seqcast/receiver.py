@@ -1,8 +1,8 @@
 """The receiver: the stream, in order, without a hole or a repeat, in the app's own thread.
 
-    with Receiver(lines=[("239.1.2.3", 30001)], rewinders=[("127.0.0.1", 30011)]) as receiver:
+    with Receiver("run/seqcast.toml") as receiver:
         for message in receiver:
-            print(message.number, message.payload)
+            print(message.number, message.sender, message.payload)
 
 Nothing runs behind the app's back: datagrams are read, holes repaired and heartbeats kept while the app is
 inside `poll`, or iterating. A receiver that is slow slows nobody: what the kernel's buffer could not hold for it
@@ -11,29 +11,30 @@ comes from a rewinder later, and `lag` and `source` say so.
 
 from __future__ import annotations
 
-import select
-import time
-from random import Random
 from typing import TYPE_CHECKING, Self
 
-from attrs import define, evolve, field
+from attrs import define, field
 
-import moldudp
-from moldudp.sockets import multicast_receiver, request_socket
-from rewinder.record import RECORD_CHECK
 from seqcast.assembly import Assembly
 from seqcast.batch import Batch
-from seqcast.errors import StreamLost
-from seqcast.reception import Reception, Repair
-from seqcast.rewind import Rewind
+from seqcast.checkpoint import Checkpoint
+from seqcast.downlink import BATCH_MESSAGES, RECEIVE_BUFFER, REPLY_LINE, Downlink
+from seqcast.endpoints import LINE_NAMES, Endpoints, endpoints_of, session_of
+from seqcast.errors import WrongSession
+from seqcast.event_loop import until_ready
+from seqcast.host import ThisHost
+from seqcast.reception import Repair
 
 if TYPE_CHECKING:
-    import socket
-    from collections.abc import Callable, Iterator
+    from collections.abc import AsyncIterator, Iterable, Iterator
     from types import TracebackType
 
+    import moldudp
     from native.messages import Messages
+    from rewinder.pump import Pump
     from seqcast.batch import Message
+    from seqcast.downlink import FaultsOf
+    from seqcast.host import Host
 
 BEGIN = 1
 """Start with the first record of the session."""
@@ -41,86 +42,55 @@ BEGIN = 1
 LIVE = None
 """Start with whatever is published next."""
 
-BATCH_MESSAGES = 4096
-"""Most messages in one batch."""
-
-NEVER_NS = 1 << 62
-
-REPLY_LINE = 3
-"""Where replies to re-requests are counted, beside the lines."""
+WAIT_SECONDS = 1.0
+"""Longest wait in one turn; who waits longer comes back for another."""
 
 
 @define(eq=False)
 class Receiver:
-    """A receiver of one stream.
+    """A receiver of one stream: a context manager and an iterator, both plain and async.
 
-    `lines` are the multicast groups (address, port), one or two, which carry the same packets; none means that
-    the stream is read from rewinders alone. `rewinders` are replay ports, `request_servers` MoldUDP64 re-request
-    ports. `start` is BEGIN, LIVE or the number of the first record wanted. `faults` puts a bad network in front of
-    the lines, for tests and demonstrations: it makes a `moldudp.Faults` of the receiver machine.
+    The first argument is a configuration, the path of its file, or `Endpoints`. `start` is BEGIN, LIVE, the number
+    of the first record wanted, or a `Checkpoint`: the app goes on exactly where it was saved. `lines` names the
+    multicast lines to join; with none, everything comes from rewinders. `session` pins one, which may be an old
+    one that rewinders keep. `faults` puts a bad network in front of the lines, for tests and demonstrations: it
+    makes a `moldudp.Faults` of the receiver machine. One thread uses a receiver.
     """
 
-    lines: list[tuple[str, int]]
-    rewinders: list[tuple[str, int]] = field(factory=list)
-    request_servers: list[tuple[str, int]] = field(factory=list)
-    session: bytes | None = None
-    start: int | None = BEGIN
-    interface: str = "127.0.0.1"
-    user: str = "reader"
-    password: str = ""
-    repair: Repair = field(factory=Repair)
-    datagram_bytes: int = 2048
-    held_datagrams: int = 8192
-    receive_buffer: int = 8 << 20
-    faults: Callable[[moldudp.Receiver], moldudp.Faults] | None = None
-    random: Random = field(factory=Random)
-    injected: moldudp.Faults | None = field(default=None, init=False)
-    reception: Reception = field(init=False)
+    endpoints: Endpoints = field(converter=endpoints_of)
+    start: int | Checkpoint | None = BEGIN
+    lines: Iterable[str] = LINE_NAMES
+    session: bytes | None = field(default=None, kw_only=True, converter=session_of)
+    user: str = field(default="reader", kw_only=True)
+    password: str = field(default="", kw_only=True)
+    repair: Repair = field(kw_only=True)
+    receive_buffer: int = field(default=RECEIVE_BUFFER, kw_only=True)
+    faults: FaultsOf | None = field(default=None, kw_only=True)
+    host: Host = field(factory=ThisHost, kw_only=True)
+    snapshot: bytes | None = field(default=None, init=False)
+    """What the app had saved in the checkpoint; None when there was none."""
     assembly: Assembly = field(init=False)
     delivered: int = field(default=0, init=False)
     first_number: int | None = field(default=None, init=False)
     last_number: int | None = field(default=None, init=False)
-    _epoll: select.epoll = field(factory=select.epoll, init=False)
-    _sockets: dict[int, tuple[socket.socket, int]] = field(
-        factory=dict, init=False
-    )  # by descriptor: socket, line
-    _request_socket: socket.socket | None = field(default=None, init=False)
-    _request_turn: int = field(default=0, init=False)
-    _rewind: Rewind | None = field(default=None, init=False)  # the one that is in the poll set
+    _pump: Pump = field(init=False)
+    _downlink: Downlink = field(init=False)
     _records: Messages | None = field(default=None, init=False)
 
+    @repair.default
+    def _default_repair(self) -> Repair:
+        return Repair(reorder_delay_ns=self.endpoints.reorder_delay_ns)
+
     def __attrs_post_init__(self) -> None:
-        repair = self.repair if self.request_servers else evolve(self.repair, small_gap=0)
-        if not self.rewinders:
-            repair = evolve(repair, silence_ns=NEVER_NS)
-        self.reception = Reception(
-            mold=moldudp.Receiver(
-                session=self.session,
-                start=moldudp.FIRST_SEEN if self.start is LIVE else self.start,
-                datagram_bytes=self.datagram_bytes,
-                held_datagrams=self.held_datagrams,
-                table_rows=BATCH_MESSAGES,
-                check=RECORD_CHECK,
-                pacing=moldudp.Pacing(reorder_delay_ns=repair.reorder_delay_ns),
-                random=self.random,
-            ),
-            open_rewind=self._open_rewind,
-            random=self.random,
-            repair=repair,
-            eager=self.start is not LIVE and bool(self.rewinders),
-        )
-        if self.faults is not None:
-            self.injected = self.faults(self.reception.mold)
-        self.assembly = Assembly(BATCH_MESSAGES)
+        session = self.endpoints.session if self.session is None else self.session
+        start, self.assembly = self.start, Assembly(BATCH_MESSAGES)
+        if isinstance(start, Checkpoint):
+            start = self._restore(start, session)
+        self._pump = self.host.pump(lambda _now_ns: 0)
         try:
-            for position, (group, port) in enumerate(self.lines):
-                line = multicast_receiver(group, port, self.interface, receive_buffer=self.receive_buffer)
-                self._add(line, position)
-            if self.request_servers:
-                self._request_socket = request_socket(self.interface)
-                self._add(self._request_socket, REPLY_LINE)
+            self._downlink = self._link(session, start)
         except BaseException:
-            self.close()
+            self._pump.close()
             raise
 
     def __enter__(self) -> Self:
@@ -131,34 +101,54 @@ class Receiver:
     ) -> None:
         self.close()
 
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
     def __iter__(self) -> Iterator[Message]:
         """Messages one at a time, until the session ends."""
         while not self.ended:
-            yield from self.poll(timeout=1.0)
+            yield from self.poll(timeout=WAIT_SECONDS)
+
+    async def __aiter__(self) -> AsyncIterator[Message]:
+        """Messages one at a time, until the session ends."""
+        while not self.ended:
+            for message in await self.next_batch():
+                yield message
 
     # state
+
+    @property
+    def session_name(self) -> str:
+        """The session that is read."""
+        return self._downlink.session.decode("ascii").strip()
 
     @property
     def position(self) -> int:
         """Number of the next record that the app will get."""
         if self._records is not None:
             return self._records.number(0)
-        return self.reception.next_number
+        return self._downlink.reception.next_number
 
     @property
     def lag(self) -> int:
         """Records that are known to exist and that the app has not got."""
-        return self.reception.lag + (len(self._records) if self._records is not None else 0)
+        return self._downlink.reception.lag + (len(self._records) if self._records is not None else 0)
 
     @property
     def source(self) -> str:
         """Where the last messages came from: "live" or "rewind"."""
-        return self.reception.source
+        return self._downlink.reception.source
 
     @property
     def appeared(self) -> bool:
         """True when a line or a rewinder has been heard of."""
-        return self.reception.mold.heard or self.reception.answered
+        reception = self._downlink.reception
+        return reception.mold.heard or reception.answered
 
     @property
     def ended(self) -> bool:
@@ -166,14 +156,46 @@ class Receiver:
         return self.assembly.ended is not None
 
     @property
+    def trouble(self) -> str | None:
+        """What the last repair failed with; None while all is well."""
+        return self._downlink.reception.trouble
+
+    @property
     def gaps_filled(self) -> int:
         """Holes that were found and closed."""
-        return self.reception.gaps_filled
+        return self._downlink.reception.gaps_filled
+
+    @property
+    def rewound(self) -> int:
+        """Records that came from rewinders over SoupBinTCP."""
+        return self._downlink.reception.rewound
 
     @property
     def duplicates_dropped(self) -> int:
         """Messages that came again, from a line, a reply or a rewinder, and were dropped."""
-        return self.reception.mold.counters.duplicates + self.reception.repeated
+        return self.counters.duplicates + self._downlink.reception.repeated
+
+    @property
+    def counters(self) -> moldudp.ReceiverCounters:
+        """What was counted on the lines."""
+        return self._downlink.reception.mold.counters
+
+    @property
+    def replies(self) -> int:
+        """Datagrams that came as replies to re-requests."""
+        return self.counters.line_datagrams[REPLY_LINE]
+
+    @property
+    def injected(self) -> moldudp.Faults | None:
+        """The bad network that `faults` made, with its counters."""
+        return self._downlink.injected
+
+    def fileno(self) -> int:
+        """A descriptor that is readable when `poll` has something to do, for a loop of the app's own.
+
+        `poll` wants to be called every second or so besides, for what silence means.
+        """
+        return self._pump.fileno()
 
     # calls
 
@@ -183,38 +205,88 @@ class Receiver:
         The batch's payloads are valid until the next call. Raises LoginRefused when a rewinder does not know
         the user, StreamLost when a record can be had from nobody.
         """
-        deadline_ns = time.monotonic_ns() + int(timeout * 1e9)
+        pump = self._pump
+        now_ns = pump.clock.read()
+        deadline_ns = now_ns + int(timeout * 1e9)
+        overdue = False
         while True:
-            now_ns = time.monotonic_ns()
             batch = self._deliver(limit, now_ns)
             if batch is not None:
                 return batch
-            if self.ended:
+            self._downlink.look_after(now_ns)
+            if overdue or self.ended:
                 return Batch.empty()
-            self._ask(self.reception.due(now_ns))
-            self._follow_rewind()
-            left_ns = deadline_ns - now_ns
-            if not self._wait(max(0, left_ns), now_ns) and left_ns <= 0:
-                return Batch.empty()
+            left_ns = max(0, deadline_ns - now_ns)
+            overdue = left_ns == 0  # one look at what has come by now, and no more
+            pump.turn(left_ns)
+            now_ns = pump.clock.now_ns
+
+    async def next_batch(self, limit: int = BATCH_MESSAGES, timeout: float | None = None) -> Batch:
+        """The next messages, as `poll` gives them, without stopping the event loop; None waits for ever.
+
+        The batch is empty when the session has ended, or none came in time.
+        """
+        clock = self._pump.clock
+        deadline_ns = None if timeout is None else clock.read() + int(timeout * 1e9)
+        while True:
+            batch = self.poll(limit)
+            left = None if deadline_ns is None else (deadline_ns - clock.read()) / 1e9
+            if len(batch) or self.ended or (left is not None and left <= 0):
+                return batch
+            await until_ready(self._pump, left)
+
+    def save(self, checkpoint: Checkpoint, snapshot: bytes = b"") -> None:
+        """Store where the app is, together with its own state: everything below `position` is in `snapshot`."""
+        checkpoint.save(
+            session=self._downlink.session,
+            position=self.position,
+            assembly=self.assembly.state(),
+            snapshot=snapshot,
+        )
 
     def close(self) -> None:
         """Leave the groups and let go of the rewinder."""
-        reception = getattr(self, "reception", None)
-        if reception is not None:
-            reception.close()
-        for line, _ in self._sockets.values():
-            line.close()
-        self._sockets.clear()
-        self._epoll.close()
+        self._downlink.close()
+        self._pump.close()
 
     # inside
+
+    def _link(self, session: bytes, start: int | None) -> Downlink:
+        return Downlink(
+            pump=self._pump,
+            network=self.host.network,
+            random=self.host.random,
+            endpoints=self.endpoints,
+            lines=self.lines,
+            session=session,
+            start=start,
+            user=self.user,
+            password=self.password,
+            repair=self.repair,
+            receive_buffer=self.receive_buffer,
+            faults=self.faults,
+        )
+
+    def _restore(self, checkpoint: Checkpoint, session: bytes) -> int:
+        """Take up what was saved; returns the number to start at."""
+        saved = checkpoint.load()
+        if saved is None:
+            return BEGIN
+        if saved.session != session:
+            raise WrongSession(
+                f"{checkpoint.path} is a checkpoint of session {saved.session.decode().strip()!r}, and this receiver "
+                f"reads {session.decode().strip()!r}: read the old one to its end with session=..., or remove the file"
+            )
+        self.assembly.restore(saved.assembly)
+        self.snapshot = saved.snapshot
+        return saved.position
 
     def _deliver(self, limit: int, now_ns: int) -> Batch | None:
         """The next messages out of the records at hand."""
         while not self.ended:
             records = self._records
             if records is None:
-                records = self.reception.records(now_ns)
+                records = self._downlink.records(now_ns)
                 if records is None:
                     return None
             batch, taken = self.assembly.open(records, limit)
@@ -226,61 +298,3 @@ class Receiver:
                 self.delivered += len(batch)
                 return batch
         return None
-
-    def _wait(self, left_ns: int, now_ns: int) -> int:
-        """Wait for the network, at most until a timer is due; returns how much came."""
-        due_ns = self.reception.deadline_ns()
-        if due_ns is not None:
-            left_ns = min(left_ns, max(0, due_ns - now_ns))
-        ready = self._epoll.poll(left_ns / 1e9)
-        now_ns = time.monotonic_ns()
-        for fileno, events in ready:
-            found = self._sockets.get(fileno)
-            if found is None:
-                if events & select.EPOLLOUT and self._rewind is not None and self._rewind.write(now_ns):
-                    self._epoll.modify(fileno, select.EPOLLIN)
-                if events & ~select.EPOLLOUT:
-                    self.reception.rewind_readable(now_ns)
-            elif found[1] == REPLY_LINE:
-                self.reception.mold.receive_from(fileno, now_ns, REPLY_LINE)
-            else:
-                (self.injected or self.reception.mold).receive_from(fileno, now_ns, found[1])
-                self.reception.line_heard(now_ns)
-        return len(ready)
-
-    def _ask(self, requests: list[bytes]) -> None:
-        """Send re-requests, each to the next request server."""
-        for request in requests:
-            server = self.request_servers[self._request_turn % len(self.request_servers)]
-            self._request_turn += 1
-            assert self._request_socket is not None
-            try:
-                self._request_socket.sendto(request, server)
-            except OSError:
-                self.reception.requests_unsent += 1  # paced again like one that was lost
-
-    def _follow_rewind(self) -> None:
-        """Keep the poll set in step with the machine, which opens and closes rewinds."""
-        rewind = self.reception.rewind
-        if rewind is self._rewind:
-            return
-        # A closed descriptor has left the poll set by itself.
-        self._rewind = rewind
-        if rewind is not None:
-            self._epoll.register(rewind.fileno(), select.EPOLLIN | select.EPOLLOUT)
-
-    def _open_rewind(self, turn: int, number: int, now_ns: int) -> Rewind:
-        if not self.rewinders:
-            raise StreamLost(f"record {number} is missing and no rewinder is configured")
-        return Rewind.open(
-            self.rewinders[turn % len(self.rewinders)],
-            user=self.user,
-            password=self.password,
-            session=self.session or b"",
-            number=number,
-            now_ns=now_ns,
-        )
-
-    def _add(self, line: socket.socket, position: int) -> None:
-        self._sockets[line.fileno()] = (line, position)
-        self._epoll.register(line.fileno(), select.EPOLLIN)

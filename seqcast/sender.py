@@ -1,89 +1,98 @@
 """The sender: messages in at the sequencer, each exactly once, acknowledged when committed.
 
-Nothing runs behind the app's back: `send` queues, and the connection moves whenever the app calls `poll`,
-`flush` or `send` on a full outbox.
+    with Sender("run/seqcast.toml", user="ALPHA") as sender:
+        ticket = sender.send(b"hello")
+        print("committed at", ticket.wait())
+
+Nothing runs behind the app's back and no thread is started: `send` writes what the connection takes at once, and
+everything else (acknowledgements, heartbeats, another sequencer after a failover) moves while the app is inside a
+call. In an event loop it moves by itself: `async with Sender(...)`, and `await` on a ticket.
 """
 
 from __future__ import annotations
 
-import select
-import time
+import asyncio
 from typing import TYPE_CHECKING, Self
 
 from attrs import define, field
 
-from native.messages import MessageTable
+from native.messages import Messages, MessageTable, table_of
 from seqcast._native import Outbox
-from seqcast.errors import LoginRefused, NotConnected, TimedOut, WouldBlock
+from seqcast.endpoints import Endpoints, endpoints_of, session_of
+from seqcast.errors import NotConnected, SeqcastError, TimedOut, WouldBlock
+from seqcast.event_loop import LoopTurns
+from seqcast.host import ThisHost
+from seqcast.intake import Intake
 from seqcast.submission import Submission
-from souptcp import REJECT_REASONS, Accepted, Closed, Debug, Rejected, Unsequenced, log_in
+from seqcast.ticket import Ticket, Tickets
+from seqcast.uplink import WRITE_BYTES, Uplink
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
     from types import TracebackType
 
-    from native.messages import Messages
-    from souptcp import ClientSession, Connection
+    from rewinder.pump import Pump
+    from seqcast.host import Host
+    from seqcast.submission import Answer
 
 OUTBOX_BYTES = 4 << 20
 """Frames that may be in flight: what a sender has to keep to be able to send it again."""
 
-WRITE_BYTES = 256 * 1024
-"""Bytes handed to the connection in one call, so that answers are read in between."""
+CONNECT_SECONDS = 10.0
+"""How long `open` looks for a sequencer: some takeovers."""
 
-RETRY_NS = 5_000_000
-RETRY_LIMIT_NS = 250_000_000
-"""First and longest pause between rounds over the sequencers; it doubles from round to round. A standby that takes
-over does so within some ten milliseconds, and one that refuses a login costs hardly anything."""
-
-LOGIN_NS = 250_000_000
-LOGIN_LIMIT_NS = 2_000_000_000
-"""A sequencer that has not answered the login by then is left for the next: in the first round, and at most. A
-process that is stopped still gets connections, from its kernel."""
-
-SILENCE_NS = 1_250_000_000
-"""How long messages may be in flight without any being acknowledged: a little more than it takes the nodes to miss a
-primary (`suspect_ms`). Then there may be another one, and this one does not know it."""
+WAIT_NS = 1_000_000_000
+"""Longest wait in one turn; who waits longer comes back for another."""
 
 
 @define(eq=False)
 class Sender:
-    """A sender of one user.
+    """A sender of one user: a context manager, plain or async; or call `open` and `close`.
 
-    `sequencers` are the submit ports to try, in turn: a standby rejects the login. `fragment_bytes` is the
-    largest payload that one record carries; longer messages travel in fragments. After `silence_ns` without an
-    acknowledgement that was due the next sequencer is tried; that is no loss when it was the right one, because
-    whatever it has got needs not be sent again.
+    The first argument is a configuration, the path of its file, or `Endpoints`. `session` is the configured one
+    unless it is named. `outbox_bytes` bounds what is in flight. After `silence_ns` without an acknowledgement that
+    was due the next sequencer is tried; by default that is a little more than the nodes take to miss a primary. One
+    thread uses a sender.
 
-    Use it as a context manager, or call `open` and `close`.
+    What ends a sender (LoginRefused, StreamLost) is raised by every call from then on, and by its tickets.
     """
 
-    sequencers: list[tuple[str, int]]
+    endpoints: Endpoints = field(converter=endpoints_of)
     user: str
     password: str = ""
-    session: bytes = b""
-    fragment_bytes: int = 1422
-    outbox_bytes: int = OUTBOX_BYTES
-    connect_seconds: float = 10.0
-    silence_ns: int = SILENCE_NS
+    session: bytes | None = field(default=None, kw_only=True, converter=session_of)
+    outbox_bytes: int = field(default=OUTBOX_BYTES, kw_only=True)
+    connect_seconds: float = field(default=CONNECT_SECONDS, kw_only=True)
+    silence_ns: int | None = field(default=None, kw_only=True)
+    host: Host = field(factory=ThisHost, kw_only=True)
     submission: Submission = field(init=False)
-    reconnections: int = field(default=0, init=False)
-    trouble: str | None = field(default=None, init=False)
-    _connection: Connection | None = field(default=None, init=False)
-    _session: ClientSession = field(init=False)
-    _login_due_ns: int = field(default=0, init=False)
-    _position: int = field(default=0, init=False)
-    _failures: int = field(default=0, init=False)
-    _not_before_ns: int = field(default=0, init=False)
-    _overdue: tuple[int, int] | None = field(
-        default=None, init=False
-    )  # sequence in flight, when it is overdue
-    _refusals: dict[tuple[str, int], str] = field(factory=dict, init=False)
+    _intake: Intake = field(init=False)
+    _tickets: Tickets = field(factory=Tickets, init=False)
+    _pump: Pump = field(init=False)
+    _uplink: Uplink = field(init=False)
     _single: MessageTable = field(factory=lambda: MessageTable(1), init=False)
-    _poller: select.poll = field(factory=select.poll, init=False)
-    _watched: tuple[int, int] | None = field(default=None, init=False)
+    _loop: LoopTurns | None = field(default=None, init=False)
+    _failure: Exception | None = field(default=None, init=False)
+    _opened: bool = field(default=False, init=False)
+    _closed: bool = field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
+        endpoints = self.endpoints
         self.submission = Submission(Outbox(self.outbox_bytes))
+        self._intake = Intake(self.submission.outbox, endpoints.fragment_bytes)
+        self._pump = self.host.pump(self._finish)
+        self._uplink = Uplink(
+            pump=self._pump,
+            network=self.host.network,
+            random=self.host.random,
+            submission=self.submission,
+            sequencers=list(endpoints.sequencers),
+            user=self.user,
+            password=self.password,
+            session=endpoints.session if self.session is None else self.session,
+            silence_ns=endpoints.suspect_ns * 5 // 4 if self.silence_ns is None else self.silence_ns,
+            on_answer=self._answered,
+        )
 
     def __enter__(self) -> Self:
         self.open()
@@ -93,8 +102,29 @@ class Sender:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            if kind is None:
+            if kind is None and not self._closed:
                 self.flush()
+        finally:
+            self.close()
+
+    async def __aenter__(self) -> Self:
+        self.attach()
+        try:
+            await asyncio.wait_for(self._until(lambda: self.submission.answered), self.connect_seconds)
+        except TimeoutError:
+            self.close()
+            raise self._not_connected() from None
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None and not self._closed:
+                await self.flushed()
         finally:
             self.close()
 
@@ -102,8 +132,8 @@ class Sender:
 
     @property
     def last_sequence(self) -> int:
-        """Sender sequence of the last frame that was queued."""
-        return self.submission.outbox.next_sequence - 1
+        """Sender sequence of the last frame that was taken; a message in fragments has several."""
+        return self._intake.last_sequence
 
     @property
     def committed_sequence(self) -> int:
@@ -123,240 +153,245 @@ class Sender:
     @property
     def in_flight(self) -> int:
         """Frames that are not known to be committed."""
-        return self.submission.in_flight
+        return self._intake.in_flight
+
+    @property
+    def connected(self) -> bool:
+        """Whether a sequencer has let us in and answered."""
+        return self.submission.answered
+
+    @property
+    def reconnections(self) -> int:
+        """Connections that were lost after a sequencer had answered on them."""
+        return self._uplink.reconnections
+
+    @property
+    def trouble(self) -> str | None:
+        """What the last connection, or attempt, failed with; None while all is well."""
+        return self._uplink.trouble
+
+    def fileno(self) -> int:
+        """A descriptor that is readable when `poll` has something to do, for a loop of the app's own."""
+        return self._pump.fileno()
 
     # calls
 
     def open(self) -> None:
         """Connect, and learn where this user stopped.
 
-        Raises NotConnected after `connect_seconds`, LoginRefused when every sequencer refuses the login for
-        its user or password.
+        Raises NotConnected after `connect_seconds`, LoginRefused when every sequencer refuses the login for its
+        user or password.
         """
-        deadline = time.monotonic() + self.connect_seconds
-        while not self.submission.answered:
-            left = deadline - time.monotonic()
-            if left <= 0:
-                raise NotConnected(
-                    f"no sequencer let {self.user!r} in within {self.connect_seconds:g} s: "
-                    f"{self.trouble or 'no answer'}"
-                )
-            self.poll(min(left, 0.05))
+        if not self._wait(lambda: self.submission.answered, self.connect_seconds):
+            raise self._not_connected()
 
-    def send(self, payload: bytes | bytearray | memoryview, timeout: float | None = None) -> int:
-        """Queue one message; returns the sender sequence of its last frame.
+    def send(self, payload: bytes | bytearray | memoryview, timeout: float | None = None) -> Ticket:
+        """Hand over one message of up to 16 MiB; returns its ticket at once.
 
-        When the outbox is full, waits up to `timeout` seconds for acknowledgements (None: as long as it
-        takes; 0: not at all) and then raises WouldBlock; the message is not queued then, unless it was so
-        large that its first fragments are: send the same message again.
+        When the outbox is full, waits up to `timeout` seconds for acknowledgements (None: as long as it takes; 0:
+        not at all) and then raises WouldBlock; the message is not taken then. Inside a running event loop None does
+        not wait either: `await sender.room()` does.
         """
         view = memoryview(payload).cast("B")
         self._single.set(0, 0, 0, len(view))
-        self.send_batch(self._single.view(view, 1), timeout=timeout)
-        return self.last_sequence
+        return self.send_batch(self._single.view(view, 1), timeout=timeout)
 
-    def send_batch(self, messages: Messages, start: int = 0, timeout: float | None = None) -> None:
-        """Queue `messages[start:]`. Raises WouldBlock like `send`, with the number queued as `taken`."""
-        deadline = None if timeout is None else time.monotonic() + timeout
-        outbox = self.submission.outbox
-        if not self.submission.answered and self.submission.resumed_at is None:
-            self.open()
-        while True:
-            start += outbox.put(messages, start, self.fragment_bytes)
-            if start >= len(messages):
-                break
-            left = None if deadline is None else deadline - time.monotonic()
-            if left is not None and left <= 0:
-                raise WouldBlock(f"the outbox of {self.user!r} is full", start)
-            self.poll(0.1 if left is None else min(left, 0.1))
-        if len(outbox.unsent) >= WRITE_BYTES:
-            self.poll(0)
+    def send_batch(
+        self,
+        messages: Messages | Sequence[bytes | bytearray | memoryview],
+        start: int = 0,
+        timeout: float | None = None,
+    ) -> Ticket:
+        """Hand over `messages[start:]`; returns the ticket of the last.
+
+        Raises WouldBlock like `send`; its `taken` says how many of the whole sequence are taken: go on from there.
+        """
+        batch = messages if isinstance(messages, Messages) else table_of(messages)
+        self._ready_to_take()
+        start += self._intake.take(batch, start)
+        if start < len(batch):
+            self._take_rest(batch, start, timeout)
+        ticket = self._new_ticket()
+        if self._loop is not None:
+            self._loop.soon()
+        elif not self._uplink.full or len(self.submission.outbox.unsent) >= WRITE_BYTES:
+            self._uplink.write(self._pump.clock.read())
+            if self._uplink.full:
+                self._turn(0)
+        return ticket
 
     def pass_over(self, messages: Messages, frames: int) -> tuple[int, int]:
         """Take up an input whose first `frames` frames are in the stream already.
 
-        Returns (messages of this batch that are covered whole, frames still to pass over): queue the batch from
+        Returns (messages of this batch that are covered whole, frames still to pass over): send the batch from
         there on. A message that is covered in part goes on inside.
         """
-        return self.submission.outbox.skip(messages, self.fragment_bytes, frames)
+        return self._intake.pass_over(messages, frames)
 
     def flush(self, timeout: float | None = None) -> int:
-        """Wait until everything queued is committed; returns the committed number.
+        """Wait until everything is committed; returns the number of the last.
 
         Raises TimedOut: then it is unknown what became of the messages in flight; flushing again is safe.
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
-        while self.in_flight:
-            left = None if deadline is None else deadline - time.monotonic()
-            if left is not None and left <= 0:
-                raise TimedOut(f"{self.in_flight} frames of {self.user!r} are not acknowledged yet")
-            self.poll(0.1 if left is None else min(left, 0.1))
+        if not self._wait(lambda: not self._unsettled, timeout):
+            raise TimedOut(
+                f"{self.in_flight} frames of {self.user!r} are not acknowledged yet; flushing again is safe"
+            )
         return self.committed_number
 
     def poll(self, timeout: float = 0.0) -> None:
         """Move what can be moved, waiting at most `timeout` seconds for the connection."""
-        now_ns = time.monotonic_ns()
-        while self._connection is None:
-            if now_ns < self._not_before_ns:
-                time.sleep(min(timeout, (self._not_before_ns - now_ns) / 1e9))
-                return
-            self._connect(now_ns)
-        self._write(now_ns)
-        if self._connection is None:
-            return
-        wait = min(timeout, self._patience(now_ns))
-        ready = self._poller.poll(wait * 1000)
-        now_ns = time.monotonic_ns()
-        if ready and ready[0][1] & ~select.POLLOUT:
-            self._read(now_ns)
-        self._timers(now_ns)
-        self._write(now_ns)
+        self._turn(int(timeout * 1e9))
+
+    async def flushed(self) -> int:
+        """Wait until everything is committed, as `flush` does."""
+        await self._until(lambda: not self._unsettled)
+        return self.committed_number
+
+    async def room(self) -> None:
+        """Wait until half of the outbox is free, and no message waits for the rest of its room."""
+        outbox, half = self.submission.outbox, self.outbox_bytes // 2
+        await self._until(lambda: outbox.used_bytes <= half and not self._intake.waiting_frames)
 
     def close(self) -> None:
         """Log out. What is in flight stays unknown; a sender of the same user can go on from there."""
-        if self._connection is not None:
-            if self.submission.answered and not self._mid_frame():
-                self._session.logout(time.monotonic_ns())
-                self._write(time.monotonic_ns())
-            self._drop()
+        if self._closed:
+            return
+        self._closed = True
+        if self._loop is not None:
+            self._loop.stop()
+            self._loop = None
+        self._uplink.close(self._pump.clock.read())
+        self._pump.close()
+        self._fail(
+            NotConnected(f"the sender of {self.user!r} was closed; what was in flight may be in the stream")
+        )
 
-    # the connection
+    # for tickets
 
-    def _connect(self, now_ns: int) -> None:
-        address = self.sequencers[self._position % len(self.sequencers)]
+    def attach(self) -> None:
+        """Move by itself in the event loop that is running, from now on. Raises RuntimeError when none is."""
+        loop = asyncio.get_running_loop()
+        if self._loop is None:
+            self._check_failure()
+            self._begin()
+            self._loop = LoopTurns(loop, self._pump, lambda: self._turn(0), self._fail)
+            self._loop.start()
+        elif self._loop.loop is not loop:
+            raise SeqcastError(f"the sender of {self.user!r} belongs to another event loop: make one in each")
+
+    def wait_for(self, ticket: Ticket, timeout: float | None) -> None:
+        """Let time pass until a ticket is done, or for `timeout` seconds."""
+        self._wait(lambda: ticket.settled, timeout)
+
+    def look(self) -> None:
+        """Take what has come, for a ticket that is asked whether it is done."""
+        if self._loop is None and self._failure is None:
+            self._turn(0)
+
+    # inside
+
+    @property
+    def _unsettled(self) -> bool:
+        return self.in_flight > 0 or len(self._tickets) > 0
+
+    def _begin(self) -> None:
+        if not self._opened:
+            self._opened = True
+            self._uplink.open(self._pump.clock.read())
+
+    def _turn(self, limit_ns: int) -> None:
+        """Write what waits, wait for something to do, and do it."""
+        self._check_failure()
+        self._begin()
         try:
-            self._connection, self._session = log_in(
-                address,
-                user=self.user,
-                password=self.password,
-                session=self.session,
-                sequence_number=0,
-                now_ns=now_ns,
+            self._uplink.write(self._pump.clock.read())
+            self._pump.turn(limit_ns)
+        except SeqcastError as error:
+            self._fail(error)
+            raise
+
+    def _finish(self, now_ns: int) -> int:
+        """The end of a turn: what acknowledgements made room for leaves too."""
+        self._intake.go_on()
+        self._uplink.write(now_ns)
+        self._uplink.look_after(now_ns)
+        return 0
+
+    def _answered(self, answer: Answer) -> None:
+        self._tickets.told(answer)
+
+    def _ready_to_take(self) -> None:
+        """Messages can be numbered once the sequencer has said where this user stopped."""
+        self._check_failure()
+        if self.submission.resumed_at is None:
+            if _inside_event_loop():
+                raise NotConnected(f"the sender of {self.user!r} is not open: use `async with Sender(...)`")
+            self.open()
+
+    def _take_rest(self, batch: Messages, start: int, timeout: float | None) -> None:
+        """Wait for room until everything from `start` on is taken."""
+
+        def all_taken() -> bool:
+            nonlocal start
+            start += self._intake.take(batch, start)
+            return start == len(batch)
+
+        if _inside_event_loop() or not self._wait(all_taken, timeout):
+            raise WouldBlock(
+                f"the outbox of {self.user!r} is full ({self.outbox_bytes} bytes): wait for acknowledgements",
+                start,
             )
-        except OSError as error:
-            self._lost(str(error), now_ns)
-            return
-        rounds = min(self._failures // len(self.sequencers), 16)
-        self._login_due_ns = now_ns + min(LOGIN_NS << rounds, LOGIN_LIMIT_NS)
-        self.submission.connected()
-        self._watch(select.POLLIN | select.POLLOUT)
 
-    def _read(self, now_ns: int) -> None:
-        connection = self._connection
-        if connection is None:
-            return
-        for event in connection.read(now_ns):
-            match event:
-                case Unsequenced(messages):
-                    for answer in messages:
-                        self.submission.answer(bytes(answer))
-                    self._failures = 0
-                    self._refusals.clear()
-                    self.trouble = None
-                case Debug(text):
-                    self.trouble = text
-                case Rejected(reason):
-                    self._refused(reason, now_ns)
-                case Closed(reason):
-                    self._lost(self.trouble or reason, now_ns)
-                case Accepted():
-                    pass
-            if self._connection is not connection:
-                return
+    def _new_ticket(self) -> Ticket:
+        """The ticket of the last message that was taken."""
+        sequence = self.last_sequence
+        ticket = Ticket(self, sequence)
+        if sequence <= self.committed_sequence and not self._unsettled:
+            ticket.settle(self.committed_number, None)
+        else:
+            self._tickets.add(ticket)
+        return ticket
 
-    def _write(self, now_ns: int) -> None:
-        connection = self._connection
-        if connection is None:
-            return
-        outbox = self.submission.outbox
-        try:
-            empty = self._mid_frame() or connection.write(now_ns)
-            if empty and self.submission.answered:
-                unsent = outbox.unsent
-                while unsent:
-                    sent = connection.socket.send(unsent[:WRITE_BYTES])
-                    outbox.left(sent)
-                    self._session.sent(now_ns)
-                    if sent < WRITE_BYTES:
-                        break
-                    unsent = outbox.unsent
-                empty = not outbox.unsent
-        except BlockingIOError:
-            empty = False
-        except OSError as error:
-            self._lost(str(error), now_ns)
-            return
-        self._watch(select.POLLIN if empty else select.POLLIN | select.POLLOUT)
+    def _wait(self, done: Callable[[], bool], timeout: float | None) -> bool:
+        """Turns until `done()`, or for `timeout` seconds; returns which."""
+        if done():
+            return True
+        if _inside_event_loop():
+            raise SeqcastError("this would stop the event loop: await the ticket, room() or flushed()")
+        clock = self._pump.clock
+        deadline_ns = None if timeout is None else clock.read() + int(timeout * 1e9)
+        while True:
+            left_ns = WAIT_NS if deadline_ns is None else deadline_ns - clock.read()
+            self._turn(max(0, min(left_ns, WAIT_NS)))
+            if done():
+                return True
+            if left_ns <= 0:
+                return False
 
-    def _timers(self, now_ns: int) -> None:
-        if self._connection is None:
-            return
-        if not self.submission.answered and now_ns >= self._login_due_ns:
-            self._lost("no answer to the login", now_ns)
-            return
-        if self._silent(now_ns):
-            self._lost(f"nothing was acknowledged for {self.silence_ns / 1e9:g} s", now_ns)
-            return
-        for event in self._session.handle_timer(now_ns):
-            if isinstance(event, Closed):
-                self._lost(event.reason, now_ns)
-                return
+    async def _until(self, done: Callable[[], bool]) -> None:
+        """Wait in the event loop until `done()`."""
+        self.attach()
+        while not done():
+            self._check_failure()
+            assert self._loop is not None
+            await self._loop.next_turn()
 
-    def _patience(self, now_ns: int) -> float:
-        """Seconds until a timer is due."""
-        due_ns = self._session.deadline_ns()
-        ours_ns = self._overdue[1] if self._overdue is not None else None
-        if not self.submission.answered:
-            ours_ns = self._login_due_ns
-        due = min((each for each in (due_ns, ours_ns) if each is not None), default=now_ns + 1_000_000_000)
-        return max(0.0, (due - now_ns) / 1e9)
+    def _fail(self, error: Exception) -> None:
+        if self._failure is None:
+            self._failure = error
+        self._tickets.fail(error)
 
-    def _silent(self, now_ns: int) -> bool:
-        """Whether what is in flight should have been acknowledged by now. It is asked after everything was read."""
-        if not self.submission.answered or not self.in_flight:
-            self._overdue = None
-            return False
-        first = self.submission.outbox.first_sequence
-        if self._overdue is None or self._overdue[0] != first:
-            self._overdue = (first, now_ns + self.silence_ns)
-        return now_ns >= self._overdue[1]
+    def _check_failure(self) -> None:
+        if self._failure is not None:
+            raise self._failure
 
-    def _mid_frame(self) -> bool:
-        return self.submission.answered and self.submission.outbox.mid_frame
+    def _not_connected(self) -> NotConnected:
+        return NotConnected(
+            f"no sequencer let {self.user!r} in within {self.connect_seconds:g} s: {self.trouble or 'no answer'}"
+        )
 
-    def _refused(self, reason: str, now_ns: int) -> None:
-        address = self.sequencers[self._position % len(self.sequencers)]
-        self._refusals[address] = reason
-        everywhere = len(self._refusals) == len(self.sequencers)
-        why = REJECT_REASONS.get(reason, f"code {reason!r}")
-        self._lost(f"{address[0]}:{address[1]} refused the login: {why}", now_ns)
-        if everywhere and all(code == "A" for code in self._refusals.values()):
-            raise LoginRefused(f"user {self.user!r} may not publish: wrong name or password")
 
-    def _lost(self, reason: str, now_ns: int) -> None:
-        """Try the next sequencer; after a round of failures, after a pause."""
-        self.trouble = reason
-        if self.submission.answered:
-            self.reconnections += 1
-        self.submission.connected()
-        self._drop()
-        self._position += 1
-        self._failures += 1
-        self._overdue = None
-        rounds, within = divmod(self._failures, len(self.sequencers))
-        if within == 0:
-            self._not_before_ns = now_ns + min(RETRY_NS << min(rounds - 1, 16), RETRY_LIMIT_NS)
-
-    def _watch(self, events: int) -> None:
-        assert self._connection is not None
-        wanted = (self._connection.fileno(), events)
-        if self._watched != wanted:
-            self._poller.register(*wanted)
-            self._watched = wanted
-
-    def _drop(self) -> None:
-        if self._connection is not None:
-            self._poller.unregister(self._connection.fileno())
-            self._watched = None
-            self._connection.abandon()
-            self._connection = None
+def _inside_event_loop() -> bool:
+    """Whether an event loop is running in this thread, which waiting would stop."""
+    return asyncio._get_running_loop() is not None

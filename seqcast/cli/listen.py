@@ -23,17 +23,17 @@ from seqcast.cli.common import (
     summary,
 )
 from seqcast.cli.progress import Meter
-from seqcast.endpoints import receiver_of
+from seqcast.downlink import BATCH_MESSAGES
+from seqcast.endpoints import LINE_NAMES
 from seqcast.errors import NotConnected, TimedOut
 from seqcast.feeds import OUTPUT_FORMATS, STANDARD_STREAM, FeedWriter, StampColumns
-from seqcast.receiver import BATCH_MESSAGES, BEGIN, LIVE
+from seqcast.receiver import BEGIN, LIVE, Receiver
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import FrameType
 
     from seqcast.batch import Batch
-    from seqcast.receiver import Receiver
 
 TURN_SECONDS = 0.1
 """How long one look at the network lasts at most: signals and time-outs are noticed in between."""
@@ -119,7 +119,8 @@ def _receive(
 ) -> None:
     """Receive, write, and say what came: the body of `listen` and of `replay`."""
     configuration = load(config)
-    receiver = receiver_of(configuration, multicast=multicast, start=start, user=user, password=password)
+    lines = LINE_NAMES if multicast else ()
+    receiver = Receiver(configuration, start, lines, user=user, password=password)
     with receiver, _opened(output) as stream:
         run = Run(receiver, stream, **options)
         with run.stop_on_signals(), Meter(label, options["count"], quiet=as_json) as meter:
@@ -211,11 +212,12 @@ class Run:
         self.last_number = batch.last_number
 
     def _absence(self) -> str:
-        receiver = self.receiver
-        lines = ", ".join(f"{group}:{port}" for group, port in receiver.lines)
-        rewinders = ", ".join(f"{host}:{port}" for host, port in receiver.rewinders)
+        receiver, endpoints = self.receiver, self.receiver.endpoints
+        joined = endpoints.chosen(receiver.lines).values()
+        lines = ", ".join(f"{line.group}:{line.port}" for line in joined)
+        rewinders = ", ".join(f"{host}:{port}" for host, port in endpoints.rewinders)
         parts = [part for part in (lines and f"on {lines}", rewinders and f"at {rewinders}") if part]
-        trouble = f" ({receiver.reception.trouble})" if receiver.reception.trouble else ""
+        trouble = f" ({receiver.trouble})" if receiver.trouble else ""
         return f"no stream {' or '.join(parts)} within {self.timeout:g} s{trouble}"
 
 

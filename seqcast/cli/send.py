@@ -22,15 +22,14 @@ from seqcast.cli.common import (
     summary,
 )
 from seqcast.cli.progress import Meter
-from seqcast.endpoints import sender_of
 from seqcast.feeds import STANDARD_STREAM, FeedReader, open_input
 from seqcast.journal import Journal, identify
+from seqcast.sender import Sender
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from native.messages import Messages
-    from seqcast.sender import Sender
 
 FLUSH_SECONDS = 0.2
 """How often a sender that waits for its last acknowledgements shows where it is."""
@@ -81,7 +80,7 @@ def command(
     started = time.monotonic()
     with (
         open_input(source) as stream,
-        sender_of(configuration, user, password, connect_seconds=timeout) as sender,
+        Sender(configuration, user, password, connect_seconds=timeout) as sender,
     ):
         identity = None if source == STANDARD_STREAM else identify(Path(source), format_name)
         path = configuration.log.directory / "senders" / f"{configuration.session}-{user}.json"

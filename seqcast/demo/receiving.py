@@ -13,13 +13,11 @@ from attrs import define, field, frozen
 import moldudp
 from seqcast.config import read_configuration
 from seqcast.demo.feed import StreamDigest
-from seqcast.endpoints import receiver_of
-from seqcast.receiver import BEGIN, REPLY_LINE
+from seqcast.receiver import Receiver
 
 if TYPE_CHECKING:
     from seqcast.batch import Batch
     from seqcast.demo.worker import Demonstrator
-    from seqcast.receiver import Receiver
 
 TURN_SECONDS = 0.05
 """How long one look at the network lasts at most: progress is reported in between."""
@@ -81,7 +79,7 @@ def receive(order: ReceiverOrder, demonstrator: Demonstrator) -> None:
         # Random numbers of its own: one seed loses the same packets, whatever the receiver draws.
         return moldudp.Faults(receiver, Random(order.seed), loss=order.loss)  # noqa: S311
 
-    with receiver_of(configuration, start=BEGIN, faults=lossy if order.loss else None) as receiver:
+    with Receiver(configuration, faults=lossy if order.loss else None) as receiver:
         demonstrator.tell("listening")
         run = Run(receiver, demonstrator)
         run.run()
@@ -110,7 +108,7 @@ class Run:
                 count=self.digest.count,
                 lag=receiver.lag,
                 source=receiver.source,
-                trouble=receiver.reception.trouble,
+                trouble=receiver.trouble,
             )
 
     def _take(self, batch: Batch) -> None:
@@ -122,7 +120,6 @@ class Run:
     def result(self) -> dict[str, Any]:
         """What came of it: a `ReceiverOutcome` without its name."""
         receiver = self.receiver
-        counters = receiver.reception.mold.counters
         injected = receiver.injected
         return {
             "messages": self.digest.count,
@@ -130,7 +127,7 @@ class Run:
             "datagrams_lost": injected.counters.lost if injected is not None else 0,
             "messages_lost": injected.counters.lost_messages if injected is not None else 0,
             "gaps_filled": receiver.gaps_filled,
-            "replies": counters.line_datagrams[REPLY_LINE],
-            "rewound": receiver.reception.rewound,
+            "replies": receiver.replies,
+            "rewound": receiver.rewound,
             "duplicates_dropped": receiver.duplicates_dropped,
         }

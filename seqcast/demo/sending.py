@@ -14,13 +14,12 @@ from attrs import define, field, frozen
 
 from seqcast.config import read_configuration
 from seqcast.demo.feed import Supply
-from seqcast.endpoints import sender_of
 from seqcast.errors import SeqcastError
 from seqcast.feeds import open_input
+from seqcast.sender import Sender
 
 if TYPE_CHECKING:
     from seqcast.demo.worker import Demonstrator
-    from seqcast.sender import Sender
 
 USER = "DEMO"
 """The sender's user name."""
@@ -65,7 +64,7 @@ def send(order: SenderOrder, demonstrator: Demonstrator) -> None:
     demonstrator.report_ns = REPORT_NS
     path = Path(order.feed)
     resuming = order.acknowledged is not None
-    sender = sender_of(
+    sender = Sender(
         read_configuration(order.config),
         USER,
         outbox_bytes=RESUMING_OUTBOX_BYTES if resuming else OUTBOX_BYTES,

@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from simulation.fabric import Fabric
-from simulation.machine import SEGMENT_BYTES, SESSION, SILENCE_NS, NodeMachine, node_settings
-from simulation.world import SECOND, World
 
 from rewinder.log import MessageLog
 from rewinder.memory import MemoryStorage
 from rewinder.promise import Promise
 from rewinder.record import Stamp
 from rewinder.why import Weight
+from seqcast.testing.fabric import Fabric
+from seqcast.testing.node import SEGMENT_BYTES, SESSION, SILENCE_NS, NodeMachine, node_settings
+from seqcast.testing.world import SECOND, World
 from sequencer.process import SequencerProcess
 from sequencer.takeover import Phase
 

@@ -9,15 +9,16 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
+from seqcast.testing.node import NODE_PORT, REPLAY_PORT, NodeMachine
 from simulation.disks import DATA, END, EPOCH, STAMP_BYTES, DiskReader, stamp_of
-from simulation.machine import NODE_PORT, REPLAY_PORT, NodeMachine
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from simulation.fabric import SimDatagrams, SimSocket
-    from simulation.machine import Machine
-    from simulation.world import World
+    from seqcast.testing.datagrams import SimDatagrams
+    from seqcast.testing.machine import Machine
+    from seqcast.testing.streams import SimSocket
+    from seqcast.testing.world import World
 
 MOLD = struct.Struct(">10sQH")
 ANSWER = struct.Struct(">cBQ6s")

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 
 from rewinder.control import Refusal
 from rewinder.memory import MemoryStorage
+from seqcast.testing.world import MILLISECOND, SECOND
 from simulation.disks import DiskReader
 from simulation.figure_eight import FigureEight
-from simulation.world import MILLISECOND, SECOND
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from simulation.machine import NodeMachine
+    from seqcast.testing.node import NodeMachine
     from simulation.simulation import Simulation
 
 HOUR_NS = 3600 * SECOND

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from simulation.world import MICROSECOND, MILLISECOND
+from seqcast.testing.world import MICROSECOND, MILLISECOND
 
 if TYPE_CHECKING:
     from collections.abc import Callable

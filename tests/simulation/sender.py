@@ -1,30 +1,32 @@
-"""An app that sends: `seqcast.submission` and the outbox, over a simulated connection."""
+"""An app that sends: the uplink of a sender, and all below it, over the simulated network."""
 
 from __future__ import annotations
 
 import struct
 from typing import TYPE_CHECKING
 
-from native.messages import MessageTable
-from rewinder.pump import READABLE, WRITABLE
+from native.messages import table_of
 from seqcast._native import Outbox
+from seqcast.intake import Intake
 from seqcast.submission import Submission
+from seqcast.testing.fabric import SimNetwork
+from seqcast.testing.machine import Machine
+from seqcast.testing.node import DATAGRAM_BYTES, SESSION, SILENCE_NS, SUBMIT_PORT
+from seqcast.testing.pump import SimPump
+from seqcast.uplink import Uplink
 from sequencer.process import payload_limit
-from simulation.fabric import Host
-from simulation.machine import DATAGRAM_BYTES, SESSION, SILENCE_NS, SUBMIT_PORT, Machine
-from simulation.pump import SimPump
-from simulation.world import MILLISECOND
-from souptcp import Closed, Rejected, Unsequenced, log_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from simulation.fabric import Fabric
+    from seqcast.submission import Answer
+    from seqcast.testing.fabric import Fabric
 
-RETRY_NS = 5 * MILLISECOND
-LOGIN_LIMIT_NS = 150 * MILLISECOND
-OUTBOX_BYTES = 256 * 1024
+OUTBOX_BYTES = 8 * 1024
+"""Small, so that it fills, and a message may be larger than the room that is left."""
+
 STUBBORN_FRAMES = 4
+FRAGMENT_BYTES = payload_limit(DATAGRAM_BYTES)
 
 
 class SimSender:
@@ -44,21 +46,17 @@ class SimSender:
         stubborn: bool = False,
     ) -> None:
         self.machine = Machine(fabric, user)
-        self.host = Host(fabric, self.machine)
+        self.network = SimNetwork(fabric, self.machine)
         self.stubborn = stubborn
         self.user, self.sequencers, self.on_answer = user, sequencers, on_answer
         self.sent: list[bytes] = []
         self.frames: list[int] = []  # frames of each message
-        self.lost: str | None = None  # why it can never go on
-        self._handed = 0  # messages in the present outbox, or known to be in the stream
-        self._position = 0
         self._begin()
 
     def submit(self, payloads: list[bytes]) -> None:
         """The app hands messages over."""
-        limit = payload_limit(DATAGRAM_BYTES)
         self.sent += payloads
-        self.frames += [max(1, -(-len(payload) // limit)) for payload in payloads]
+        self.frames += [max(1, -(-len(payload) // FRAGMENT_BYTES)) for payload in payloads]
         self.pump.wake()
 
     def restart(self) -> None:
@@ -76,145 +74,55 @@ class SimSender:
             and self.submission.committed_sequence == sum(self.frames)
         )
 
-    def deadline_ns(self) -> int | None:
-        """When to connect again, or to give a login up."""
-        if self._connection is None:
-            return self._due_ns
-        due_ns = self._session.deadline_ns()
-        if self.submission.answered:
-            return due_ns
-        return self._due_ns if due_ns is None else min(self._due_ns, due_ns)
-
-    def handle_timer(self, now_ns: int) -> None:
-        if self._connection is None:
-            self._connect(now_ns)
-            return
-        if not self.submission.answered and now_ns >= self._due_ns:
-            self._lost(now_ns)
-            return
-        for event in self._session.handle_timer(now_ns):
-            if isinstance(event, Closed):
-                self._lost(now_ns)
-                return
-
     def _begin(self) -> None:
         self.submission = Submission(Outbox(OUTBOX_BYTES))
+        self.intake = Intake(self.submission.outbox, FRAGMENT_BYTES)
         self.pump = SimPump(self.machine, self._finish)
-        self._connection = None
-        self._events = READABLE
-        self._due_ns = self.pump.clock.now_ns
-        self._handed = 0
-        self.pump.timers.watch(self)
-        self.pump.wake()
-
-    def _connect(self, now_ns: int) -> None:
-        self._position += 1
-        address = (self.sequencers[self._position % len(self.sequencers)], SUBMIT_PORT)
-        self._connection, self._session = log_in(
-            address,
+        self._handed = 0  # messages that the intake has taken, or that are known to be in the stream
+        self._connected = False
+        self.uplink = Uplink(
+            pump=self.pump,
+            network=self.network,
+            random=self.machine.world.random,
+            submission=self.submission,
+            sequencers=[(name, SUBMIT_PORT) for name in self.sequencers],
             user=self.user,
             password="",
             session=SESSION,
-            sequence_number=0,
-            now_ns=now_ns,
+            silence_ns=SILENCE_NS * 5 // 4,
+            on_answer=self._answered,
             timeout_ns=2 * SILENCE_NS,
-            connect=self.host.connect,
         )
-        self._due_ns = now_ns + LOGIN_LIMIT_NS
-        self.submission.connected()
-        self._events = READABLE | WRITABLE
-        self.pump.watch(self._connection.fileno(), self._on_ready, self._events)
+        self.uplink.open(self.pump.clock.read())
+        self.pump.wake()
 
-    def _on_ready(self, _events: int, now_ns: int) -> int:
-        connection = self._connection
-        if connection is None:
-            return 0
-        for event in connection.read(now_ns):
-            match event:
-                case Unsequenced(messages):
-                    for answer in messages:
-                        self._answer(bytes(answer))
-                case Rejected() | Closed():
-                    self._lost(now_ns)
-                    return 1
-        return 1
-
-    def _answer(self, answer: bytes) -> None:
+    def _answered(self, answer: Answer) -> None:
         submission = self.submission
-        before = submission.committed_sequence
-        connected = not submission.answered
-        first = submission.resumed_at is None
-        submission.answer(answer)
-        if first:
+        if self._handed == 0 and submission.resumed_at:
             self._skip(submission.resumed_at)
-        if connected and self.stubborn:
-            self._send_again(submission.committed_sequence)
-        if submission.committed_sequence > before:
-            self.on_answer(self.user, submission.committed_sequence, submission.committed_number)
+        if answer.number:
+            self.on_answer(self.user, answer.sequence, answer.number)
+
+    def _skip(self, frames: int) -> None:
+        """A sender that was started again goes on after what is in the stream."""
+        messages = table_of(self.sent)
+        self._handed, frames = self.intake.pass_over(messages, frames)
+        assert frames == 0
 
     def _send_again(self, committed: int) -> None:
         sequence = 0
         for payload, frames in zip(self.sent, self.frames, strict=True):
             sequence += frames
             if frames == 1 and committed - STUBBORN_FRAMES < sequence <= committed:
-                self._session.send_unsequenced(struct.pack(">QB", sequence, 3) + payload)
-
-    def _skip(self, frames: int) -> None:
-        """A sender that was started again goes on after what is in the stream."""
-        while self._handed < len(self.frames) and frames >= self.frames[self._handed]:
-            frames -= self.frames[self._handed]
-            self._handed += 1
-        assert frames == 0 or self._handed < len(self.frames)
-        if frames:  # in the middle of a message: its rest follows
-            table, view = self._table([self.sent[self._handed]])
-            self.submission.outbox.skip(table.view(view, 1), payload_limit(DATAGRAM_BYTES), frames)
+                self.uplink.client.send_unsequenced(struct.pack(">QB", sequence, 3) + payload)
 
     def _finish(self, now_ns: int) -> int:
-        submission, connection = self.submission, self._connection
-        self.pump.timers.watch(self)
-        if connection is None:
-            return 0
-        if submission.answered and self._handed < len(self.sent):
-            waiting = self.sent[self._handed :]
-            table, view = self._table(waiting)
-            self._handed += submission.outbox.put(
-                table.view(view, len(waiting)), 0, payload_limit(DATAGRAM_BYTES)
-            )
-        self._write(connection, now_ns)
-        self.pump.timers.watch(self)
+        submission = self.submission
+        if submission.answered and not self._connected and self.stubborn:
+            self._send_again(submission.committed_sequence)
+        self._connected = submission.answered
+        if submission.resumed_at is not None and self.intake.go_on() and self._handed < len(self.sent):
+            self._handed += self.intake.take(table_of(self.sent[self._handed :]), 0)
+        self.uplink.write(now_ns)
+        self.uplink.look_after(now_ns)
         return 1
-
-    def _write(self, connection, now_ns: int) -> None:
-        outbox = self.submission.outbox
-        full = False
-        try:
-            if not outbox.mid_frame or not self.submission.answered:
-                full = not connection.write(now_ns)
-            while self.submission.answered and outbox.unsent and not full:
-                outbox.left(connection.socket.send(outbox.unsent))
-                self._session.sent(now_ns)
-        except BlockingIOError:
-            full = True
-        except OSError:
-            self._lost(now_ns)
-            return
-        events = READABLE | WRITABLE if full else READABLE
-        if events != self._events:
-            self._events = events
-            self.pump.change(connection.fileno(), events)
-
-    def _lost(self, now_ns: int) -> None:
-        self.pump.forget(self._connection.fileno())
-        self._connection.abandon()
-        self._connection = None
-        self.submission.connected()
-        self._due_ns = now_ns + int(RETRY_NS * (1 + self.machine.world.random.random()))
-        self.pump.timers.watch(self)
-
-    @staticmethod
-    def _table(payloads: list[bytes]) -> tuple[MessageTable, memoryview]:
-        table, offset = MessageTable(len(payloads)), 0
-        for row, payload in enumerate(payloads):
-            table.set(row, 0, offset, len(payload))
-            offset += len(payload)
-        return table, memoryview(b"".join(payloads) or b"\0")

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 from attrs import define, field
 
 from rewinder import replay
+from seqcast.testing.fabric import Fabric
+from seqcast.testing.node import DATAGRAM_BYTES, NodeMachine, died_of, node_settings
+from seqcast.testing.world import MILLISECOND, SECOND, World
 from simulation.checker import Checker
 from simulation.disks import DiskReader
-from simulation.fabric import Fabric
 from simulation.faults import Faults
-from simulation.machine import DATAGRAM_BYTES, NodeMachine, died_of, node_settings
 from simulation.receiver import SimReceiver
 from simulation.sender import SimSender
-from simulation.world import MILLISECOND, SECOND, World
 
 if TYPE_CHECKING:
-    from simulation.machine import Machine
+    from seqcast.testing.machine import Machine
 
 LOAD_NS = 2 * SECOND
 """How long there is load, and faults."""
@@ -248,8 +248,8 @@ class Simulation:
             if node.process is not None:
                 checker.copies(node.name, log, node.process.log.commit)
                 self._compare_tables(node)
-        rewinds = sum(receiver.rewinds for receiver in self.receivers)
-        requests = sum(receiver.requests for receiver in self.receivers)
+        rewinds = sum(receiver.rewinds + receiver.reception.rewinds for receiver in self.receivers)
+        requests = sum(receiver.requests + receiver.downlink.requests for receiver in self.receivers)
         whole = sum(len(record) for record in log)
         allowed = RESENT_FACTOR * self.fabric.lost_bytes + self.starts * whole
         allowed += rewinds * RESENT_REWIND_BYTES + requests * DATAGRAM_BYTES

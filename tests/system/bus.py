@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
 
+from seqcast import Receiver, Sender
 from seqcast.config import read_configuration
 from seqcast.control import ControlClient, ControlError
-from seqcast.endpoints import receiver_of, sender_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -243,10 +243,10 @@ class Bus:
     # apps
 
     def sender(self, user: str = "ALPHA", **settings: Any) -> Sender:
-        return sender_of(self.configuration, user, **settings)
+        return Sender(self.configuration, user, **settings)
 
     def receiver(self, **settings: Any) -> Receiver:
-        return receiver_of(self.configuration, **settings)
+        return Receiver(self.configuration, **settings)
 
     def run(self, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
         return seqcast(*arguments, "--config", self.config_path)

@@ -28,8 +28,8 @@ from typing import TYPE_CHECKING, Any
 from payloads import payload
 
 import moldudp
+from seqcast import Receiver, Sender
 from seqcast.config import read_configuration
-from seqcast.endpoints import receiver_of, sender_of
 from seqcast.errors import WouldBlock
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def send(settings: dict[str, Any]) -> None:
     """Send to a timetable that waits for nobody, until told to stop; then wait until all is committed."""
     configuration = read_configuration(Path(settings["config"]))
     user, rate = settings["user"], settings["rate"]
-    sender = sender_of(configuration, user, connect_seconds=CONNECT_SECONDS)
+    sender = Sender(configuration, user, connect_seconds=CONNECT_SECONDS)
     sent, stopped, noted, progress = 0, False, 0, Progress()
     with Path(settings["path"]).open("wb", buffering=0) as acknowledgements:
         sender.open()
@@ -133,7 +133,7 @@ def receive(settings: dict[str, Any]) -> None:
     options: dict[str, Any] = {"faults": lossy} if settings["loss"] else {}
     until, progress = None, Progress()
     with (
-        receiver_of(configuration, multicast=settings["multicast"], **options) as receiver,
+        Receiver(configuration, lines=("a", "b") if settings["multicast"] else (), **options) as receiver,
         Path(settings["path"]).open("wb") as out,
     ):
         report(ready=True)
@@ -146,7 +146,7 @@ def receive(settings: dict[str, Any]) -> None:
         report(
             delivered=receiver.delivered,
             gaps_filled=receiver.gaps_filled,
-            rewound=receiver.reception.rewound,
+            rewound=receiver.rewound,
             duplicates_dropped=receiver.duplicates_dropped,
             lost=receiver.injected.counters.lost if receiver.injected is not None else 0,
         )

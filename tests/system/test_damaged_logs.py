@@ -49,7 +49,7 @@ def overwrite(path: Path, offset: int, data: bytes) -> None:
 
 def stream_of(bus: Bus) -> list[bytes]:
     got: list[bytes] = []
-    with bus.receiver(multicast=False) as receiver:
+    with bus.receiver(lines=()) as receiver:
         while len(got) < len(MESSAGES) + 1:
             got += receiver.poll(timeout=1.0).payloads.payloads()
     return got

@@ -31,13 +31,13 @@ def collect(receiver: Receiver, count: int, seconds: float = 20.0) -> list[tuple
         batch = receiver.poll(count - len(got), 0.05)
         got += zip(batch.payloads.numbers, batch.payloads.payloads(), strict=True)
         turns -= not len(batch)
-    assert len(got) == count, f"{len(got)} of {count}; {receiver.reception}"
+    assert len(got) == count, f"{len(got)} of {count}; {receiver.trouble}"
     return got
 
 
 def test_a_message_arrives_with_its_stamp(bus: Bus) -> None:
     with bus.receiver() as receiver, bus.sender("ALPHA") as sender:
-        assert sender.send(b"hello") == 1
+        ticket = sender.send(b"hello")
         number = sender.flush(10)
         message = next(iter(receiver))
     assert (message.payload, message.sender, message.sender_sequence) == (b"hello", "ALPHA", 1)

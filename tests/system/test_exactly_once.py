@@ -49,7 +49,7 @@ def wait_for_commit(bus: Bus, number: int, process: subprocess.Popen[bytes]) -> 
 def stream_of(bus: Bus) -> list[bytes]:
     """Every message in the stream, in order."""
     last = committed(bus)
-    with bus.receiver(start=BEGIN, multicast=False) as receiver:
+    with bus.receiver(start=BEGIN, lines=()) as receiver:
         got: list[bytes] = []
         while receiver.position <= last:
             got += receiver.poll(timeout=1.0).payloads.payloads()
@@ -109,7 +109,7 @@ def test_what_a_receiver_saw_before_the_kill_stays(bus: Bus) -> None:
                 seen += zip(batch.payloads.numbers, batch.payloads.payloads(), strict=True)
         assert [payload for _, payload in seen] == [b"%d/%d" % (r, n) for r in range(4) for n in range(2000)]
         assert sender.reconnections >= 3
-    with bus.receiver(multicast=False) as replay:
+    with bus.receiver(lines=()) as replay:
         again: list[tuple[int, bytes]] = []
         while len(again) < len(seen):
             batch = replay.poll(timeout=1.0)

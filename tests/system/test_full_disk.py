@@ -57,7 +57,7 @@ def test_a_full_disk_stops_stamping_and_room_lets_it_go_on(tmp_path: Path) -> No
             number = sender.flush(20)
             total = sender.last_sequence
         assert "storage full" in bus.nodes["SEQ1"].log
-        with bus.receiver(multicast=False) as receiver:
+        with bus.receiver(lines=()) as receiver:
             sequences: list[int] = []
             while receiver.position <= number:
                 sequences += receiver.poll(timeout=1.0).stamps.sequences

@@ -177,7 +177,7 @@ def test_a_quorum_that_is_gone_for_good_is_left_behind_with_its_session(tmp_path
             assert sender.flush(20) == 2
             assert next(iter(receiver)).payload == b"new"
         wait_for(lambda: why(bus)[0] == 0, "REW1 follows in the new session")
-        with bus.receiver(multicast=False) as replay:
+        with bus.receiver(lines=()) as replay:
             assert next(iter(replay)).payload == b"new"
 
         for name in ("SEQ2", "REW1"):

@@ -11,8 +11,8 @@ from contextlib import ExitStack
 import pytest
 from attrs import define, field
 
-import seqcast.sender
-from seqcast.sender import Sender
+import seqcast.uplink
+from seqcast import Endpoints, Sender
 from souptcp import (
     SOUPBINTCP,
     Connection,
@@ -108,7 +108,8 @@ def stack() -> Iterator[ExitStack]:
 
 
 def new_scene(stack: ExitStack, *sequencers: Sequencer, **settings) -> Scene:
-    sender = Sender([each.address for each in sequencers], "ALPHA", session=SESSION, **settings)
+    endpoints = Endpoints(session=SESSION, sequencers=tuple(each.address for each in sequencers))
+    sender = Sender(endpoints, "ALPHA", **settings)
     for each in sequencers:
         stack.callback(each.close)
     stack.callback(sender.close)
@@ -116,18 +117,18 @@ def new_scene(stack: ExitStack, *sequencers: Sequencer, **settings) -> Scene:
 
 
 def test_one_round_is_made_without_a_pause(stack: ExitStack, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(seqcast.sender, "RETRY_NS", NEVER_NS)
-    monkeypatch.setattr(seqcast.sender, "RETRY_LIMIT_NS", NEVER_NS)
+    monkeypatch.setattr(seqcast.uplink, "RETRY_NS", NEVER_NS)
+    monkeypatch.setattr(seqcast.uplink, "RETRY_LIMIT_NS", NEVER_NS)
     gone = Sequencer()
     gone.listener.close()
     scene = new_scene(stack, Sequencer(), gone, Sequencer(), Sequencer(primary=True))
-    scene.turn_until(lambda: scene.sender.submission.answered)
+    scene.turn_until(lambda: scene.sender.connected)
     assert [each.logins for each in scene.sequencers] == [1, 0, 1, 1]
 
 
 def test_between_rounds_there_is_a_pause(stack: ExitStack, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(seqcast.sender, "RETRY_NS", NEVER_NS)
-    monkeypatch.setattr(seqcast.sender, "RETRY_LIMIT_NS", NEVER_NS)
+    monkeypatch.setattr(seqcast.uplink, "RETRY_NS", NEVER_NS)
+    monkeypatch.setattr(seqcast.uplink, "RETRY_LIMIT_NS", NEVER_NS)
     scene = new_scene(stack, Sequencer(), Sequencer())
     scene.turn_until(lambda: [each.logins for each in scene.sequencers] == [1, 1])
     for _ in range(50):
@@ -141,26 +142,28 @@ def test_it_comes_back_when_the_standby_has_become_primary(stack: ExitStack) -> 
     scene = new_scene(stack, Sequencer(), standby)
     scene.turn_until(lambda: standby.logins >= 3)
     standby.primary = True
-    scene.turn_until(lambda: scene.sender.submission.answered)
+    scene.turn_until(lambda: scene.sender.connected)
 
 
 def test_one_that_does_not_answer_the_login_is_left(
     stack: ExitStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A process that is stopped still gets connections, from its kernel."""
-    monkeypatch.setattr(seqcast.sender, "LOGIN_NS", 20_000_000)
+    monkeypatch.setattr(seqcast.uplink, "LOGIN_NS", 20_000_000)
     silent = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
     primary = Sequencer(primary=True)
-    scene = new_scene(stack, primary)
-    scene.sender.sequencers.insert(0, silent.getsockname())
-    scene.turn_until(lambda: scene.sender.submission.answered)
+    endpoints = Endpoints(session=SESSION, sequencers=(silent.getsockname(), primary.address))
+    scene = Scene([primary], Sender(endpoints, "ALPHA"))
+    stack.callback(primary.close)
+    stack.callback(scene.sender.close)
+    scene.turn_until(lambda: scene.sender.connected)
     assert primary.logins == 1
 
 
 def test_one_that_acknowledges_nothing_is_left_for_one_that_does(stack: ExitStack) -> None:
     cut_off, successor = Sequencer(primary=True, acknowledges=False), Sequencer(primary=False)
     scene = new_scene(stack, cut_off, successor, silence_ns=20_000_000)
-    scene.turn_until(lambda: scene.sender.submission.answered)
+    scene.turn_until(lambda: scene.sender.connected)
     scene.send(b"one", b"two")
     scene.turn_until(lambda: len(cut_off.got) == 2 and successor.logins > 0)
     successor.primary = True
@@ -173,7 +176,7 @@ def test_one_that_acknowledges_nothing_is_left_for_one_that_does(stack: ExitStac
 def test_what_it_has_got_is_not_sent_again_when_there_is_no_other(stack: ExitStack) -> None:
     slow = Sequencer(primary=True, acknowledges=False)
     scene = new_scene(stack, slow, silence_ns=20_000_000)
-    scene.turn_until(lambda: scene.sender.submission.answered)
+    scene.turn_until(lambda: scene.sender.connected)
     scene.send(b"one", b"two")
     scene.turn_until(lambda: slow.logins >= 3)
     slow.acknowledges = True
@@ -184,7 +187,7 @@ def test_what_it_has_got_is_not_sent_again_when_there_is_no_other(stack: ExitSta
 
 def test_one_that_owes_nothing_may_be_silent(stack: ExitStack) -> None:
     scene = new_scene(stack, Sequencer(primary=True), silence_ns=10_000_000)
-    scene.turn_until(lambda: scene.sender.submission.answered)
+    scene.turn_until(lambda: scene.sender.connected)
     scene.send(b"one")
     scene.turn_until(lambda: not scene.sender.in_flight)
     deadline = time.monotonic_ns() + 50_000_000

@@ -20,18 +20,23 @@ TRACE_LINES = 4000
 """Lines of the trace that are kept to be shown; all of them go into the digest."""
 
 
+EVENTS_BETWEEN_LOOKS = 64
+"""Events between two looks whether a long run may end."""
+
+
 class World:
     """Runs what is due in the order of virtual time; ties are broken by the order in which they were asked for."""
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
-        self.random = Random(seed)
+        self.random = Random(seed)  # noqa: S311  (one seed, one run)
         self.now_ns = 0
         self.events = 0
         self.lines: deque[str] = deque(maxlen=TRACE_LINES)
         self._digest = hashlib.blake2b(digest_size=16)
         self._queue: list[tuple[int, int, Callable[[], None]]] = []
         self._tickets = itertools.count()
+        self._running = False
 
     def at(self, when_ns: int, call: Callable[[], None]) -> None:
         """Do something at a time, or now when that is past."""
@@ -41,16 +46,30 @@ class World:
         """Do something after a while."""
         self.at(self.now_ns + delay_ns, call)
 
-    def run(self, until_ns: int, done: Callable[[], bool] = lambda: False) -> None:
-        """Go on until a time, or until `done()`, which is asked now and then."""
+    def run(
+        self, until_ns: int, done: Callable[[], bool] = lambda: False, *, every: int = EVENTS_BETWEEN_LOOKS
+    ) -> bool:
+        """Go on until a time, or until `done()`, which is asked after so many events; returns whether it is.
+
+        Raises RuntimeError when it is called from within an event: time has one owner.
+        """
+        if self._running:
+            raise RuntimeError(
+                "this waits for the bus from within the bus: callbacks must not wait; use a coroutine (bus.spawn)"
+            )
         queue = self._queue
-        while queue and queue[0][0] <= until_ns:
-            self.now_ns, _, call = heapq.heappop(queue)
-            self.events += 1
-            call()
-            if self.events % 64 == 0 and done():
-                return
-        self.now_ns = max(self.now_ns, until_ns)
+        self._running = True
+        try:
+            while queue and queue[0][0] <= until_ns:
+                self.now_ns, _, call = heapq.heappop(queue)
+                self.events += 1
+                call()
+                if self.events % every == 0 and done():
+                    return True
+            self.now_ns = max(self.now_ns, until_ns)
+        finally:
+            self._running = False
+        return done()
 
     def note(self, who: str, what: str) -> None:
         """One line of the trace."""

@@ -1,8 +1,7 @@
-"""A simulated machine: power, disk, clocks, and the one process that runs on it, started again when it dies."""
+"""A simulated machine with a node: power, disk, and the one process that runs on it, started again when it dies."""
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,16 +12,18 @@ from rewinder.dial import Patience
 from rewinder.errors import ForkedLog, LogError, StorageFull
 from rewinder.memory import MemoryStorage
 from rewinder.process import RewinderProcess, RewinderSettings
+from seqcast.testing.fabric import SimNetwork
+from seqcast.testing.machine import Machine
+from seqcast.testing.pump import SimPump
+from seqcast.testing.world import MILLISECOND
 from sequencer.process import SequencerProcess, SequencerSettings
-from simulation.fabric import Host
-from simulation.pump import SimPump
-from simulation.world import MILLISECOND, SECOND
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
+    from rewinder.network import Network
     from rewinder.node import Node, NodeSettings
-    from simulation.fabric import Fabric
+    from seqcast.testing.fabric import Fabric
 
 RESTART_NS = 60 * MILLISECOND
 """How soon a process that died is started again."""
@@ -33,7 +34,7 @@ GROUP = "239.0.0.1"
 DATAGRAM_BYTES = 512
 SEGMENT_BYTES = 68 * 1024
 SILENCE_NS = 100 * MILLISECOND
-PASSWORD = "SECRET"
+PASSWORD = "SECRET"  # noqa: S105  (of a bus that no one else can reach)
 
 
 class SimControl:
@@ -43,9 +44,11 @@ class SimControl:
         self.handlers = handlers
 
     def fileno(self) -> int:
+        """There is nothing to wait for."""
         return -2
 
     def turn(self) -> int:
+        """Nothing has arrived."""
         return 0
 
     def publish(self, _counters: Mapping[str, Any]) -> None:
@@ -53,46 +56,6 @@ class SimControl:
 
     def close(self) -> None:
         """Nothing to let go of."""
-
-
-class Machine:
-    """One host. Apps have one too, without a node."""
-
-    def __init__(self, fabric: Fabric, name: str) -> None:
-        self.fabric, self.world, self.name = fabric, fabric.world, name
-        random = self.world.random
-        self.on = True
-        self.sockets: dict[int, Any] = {}
-        self.paused_until_ns = 0
-        self.monotonic_offset_ns = random.randrange(SECOND, 1000 * SECOND)
-        self.utc_offset_ns = random.randrange(-SECOND, SECOND)
-        self.spent = 0
-        self.sync_ns = 0
-        self.failure: Callable[[Machine, Exception], None] | None = None
-        fabric.machines[name] = self
-
-    @contextmanager
-    def watched(self) -> Iterator[None]:
-        """An exception out of a turn ends the process."""
-        try:
-            yield
-        except Exception as error:
-            if self.failure is None:
-                raise
-            self.failure(self, error)
-
-    def ended(self) -> None:
-        """The process has stopped by itself."""
-
-    def pause(self, duration_ns: int) -> None:
-        """SIGSTOP, and SIGCONT after a while."""
-        self.paused_until_ns = self.world.now_ns + duration_ns
-
-    def hang_up(self) -> None:
-        """The process is gone: the kernel closes what it had open."""
-        for thing in list(self.sockets.values()):
-            thing.wake = None
-            thing.close()
 
 
 class NodeMachine(Machine):
@@ -104,7 +67,7 @@ class NodeMachine(Machine):
         super().__init__(fabric, name)
         self.settings = settings
         self.random = self.world.random
-        self.network = Host(fabric, self)
+        self.network: Network = SimNetwork(fabric, self)
         self.disk = MemoryStorage()
         self.disk.on_sync = self._synced
         self.former_disks: list[MemoryStorage] = []
@@ -118,21 +81,26 @@ class NodeMachine(Machine):
     # surroundings
 
     def pump(self, _settings: NodeSettings, finish: Callable[[int], int]) -> SimPump:
+        """A pump on virtual time."""
         self._pump = SimPump(self, finish)
         return self._pump
 
     def storage(self, _settings: NodeSettings) -> MemoryStorage:
+        """The disk, which holds one session."""
         return self.disk
 
     def set_aside(self, _settings: NodeSettings) -> str:
+        """Put the disk aside, and take a new one."""
         self.replace_disk(MemoryStorage(self.disk.boot_id, self.disk.capacity), "set aside")
         return "aside"
 
     def control(self, _settings: NodeSettings, handlers: Mapping[str, Any]) -> SimControl:
+        """Keep the handlers, for whoever has the machine."""
         self.handlers = handlers
         return SimControl(handlers)
 
     def draw(self) -> int:
+        """64 bits that follow from the seed."""
         return self.random.getrandbits(64) | 1
 
     # life
@@ -144,8 +112,7 @@ class NodeMachine(Machine):
         if self.paused_until_ns > self.world.now_ns:
             self.paused_until_ns = 0
         self.starts += 1
-        kind = SequencerProcess if isinstance(self.settings, SequencerSettings) else RewinderProcess
-        self.process = kind(self.settings, surroundings=self)
+        self.process = self._new_process()
         self.spent = 0
         self.world.note(self.name, "starts")
         with self.watched():
@@ -188,6 +155,7 @@ class NodeMachine(Machine):
         self.replace_disk(self.disk.lost(self.random), None)
 
     def power_on(self) -> None:
+        """The machine is back, with what its disk had kept."""
         self.on = True
         self.start()
 
@@ -201,11 +169,19 @@ class NodeMachine(Machine):
         self.disk = disk
         self.told("disk" if why is None else "amnesia", self)
 
+    def _new_process(self) -> Node:
+        settings = self.settings
+        if isinstance(settings, SequencerSettings):
+            return SequencerProcess(settings, surroundings=self)
+        assert isinstance(settings, RewinderSettings)
+        return RewinderProcess(settings, surroundings=self)
+
     def _synced(self) -> None:
         """A sync takes its time."""
         self.spent += self.sync_ns
 
     def restart_later(self) -> None:
+        """Start the process again, soon."""
         self.world.after(self.random.randrange(RESTART_NS, 3 * RESTART_NS), self.start)
 
     def _stop(self) -> None:

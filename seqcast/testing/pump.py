@@ -1,28 +1,30 @@
-"""The pump of a simulated process: `rewinder.pump.Pump` on virtual time."""
+"""The pumps of simulated processes: `rewinder.pump.Pump` on virtual time."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from rewinder.pump import READABLE, WRITABLE, Timers
-from simulation.world import MICROSECOND
+from rewinder.clock import Clock
+from rewinder.pump import IDLE_LIMIT_NS, READABLE, WRITABLE, Timers
+from seqcast.testing.world import MICROSECOND
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from simulation.machine import Machine
+    from seqcast.testing.machine import Machine
 
 UTC_EPOCH_NS = 1_800_000_000_000_000_000
 
 
-class SimClock:
-    """The clocks of a machine, as a turn sees them: `rewinder.clock.Clock`."""
+class SimClock(Clock):
+    """The clocks of a machine, as a turn sees them."""
 
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
         self.read()
 
     def read(self) -> int:
+        """Read both; returns the monotonic one."""
         machine = self._machine
         self.now_ns = machine.world.now_ns + machine.monotonic_offset_ns
         self.utc_ns = UTC_EPOCH_NS + machine.world.now_ns + machine.utc_offset_ns
@@ -36,7 +38,7 @@ class SimPump:
         self.machine = machine
         self.finish = finish
         self.timers = Timers()
-        self.clock = SimClock(machine)
+        self.clock: Clock = SimClock(machine)
         self.stopping = False
         self.turns = 0
         self.dead = False
@@ -44,26 +46,39 @@ class SimPump:
         self._due_ns: int | None = None  # of the turn that is scheduled
         self._free_ns = 0
 
+    def fileno(self) -> int:
+        """Nobody waits for a pump that has turns by itself."""
+        return -1
+
     def watch(self, fileno: int, handler: Callable[[int, int], int], events: int = READABLE) -> None:
+        """Call `handler(events, now_ns) -> work done` when the descriptor is ready."""
         self._handlers[fileno] = (handler, events)
-        thing = self.machine.fabric.numbered.get(fileno)
+        thing: Any = self.machine.fabric.numbered.get(fileno)
         if thing is not None:
             thing.wake = self.wake
             self.wake()
 
     def change(self, fileno: int, events: int) -> None:
+        """Wait for other events of a watched descriptor."""
         self._handlers[fileno] = (self._handlers[fileno][0], events)
 
     def forget(self, fileno: int) -> None:
+        """Stop watching."""
         self._handlers.pop(fileno, None)
 
     def drop(self, fileno: int) -> None:
+        """Forget a descriptor that is closed already."""
         self._handlers.pop(fileno, None)
 
     def stop(self) -> None:
+        """End after the present turn."""
         self.stopping = True
 
+    def run(self) -> None:
+        """Turns come by themselves."""
+
     def close(self) -> None:
+        """No more turns."""
         self.dead = True
 
     def wake(self) -> None:
@@ -100,7 +115,7 @@ class SimPump:
                 self._schedule(max(due_ns - machine.monotonic_offset_ns, self._free_ns))
 
     def turn(self, _limit_ns: int = 0) -> int:
-        """One turn, as in `rewinder.pump.Pump`."""
+        """One turn, as in `rewinder.pump.EpollPump`."""
         now_ns = self.clock.read()
         self.turns += 1
         work = 0
@@ -126,3 +141,59 @@ class SimPump:
             if events:
                 ready.append((fileno, events))
         return ready
+
+
+class SteppedPump(SimPump):
+    """The pump of an app that waits in its own code: nothing happens in it but in `turn`, as in a real one.
+
+    While it waits, the world goes on. `fileno` is a descriptor that a virtual event loop can wait for.
+    """
+
+    def __init__(self, machine: Machine, finish: Callable[[int], int] = lambda _now_ns: 0) -> None:
+        super().__init__(machine, finish)
+        self.closed = False
+        self.on_ready: Callable[[], None] = lambda: None
+        """Told when something has come: for a virtual event loop that waits."""
+        self._number = machine.fabric.number(self)
+
+    def fileno(self) -> int:
+        """A descriptor that is readable while any watched one is ready."""
+        return self._number
+
+    def readable(self) -> bool:
+        """Whether any watched descriptor is ready."""
+        return not self.dead and bool(self._ready())
+
+    def writable(self) -> bool:
+        """Never."""
+        return False
+
+    def wake(self) -> None:
+        """Something has come, which the next turn will see."""
+        self.on_ready()
+
+    def turn(self, limit_ns: int = IDLE_LIMIT_NS) -> int:
+        """One turn; the world goes on for at most `limit_ns` until there is something to do.
+
+        Raises ConnectionAbortedError when the machine is down.
+        """
+        machine = self.machine
+        world = machine.world
+        if self.dead:
+            raise ConnectionAbortedError(f"{machine.name} is down")
+        # Code takes time: who looks again and again sees the world go on.
+        world.run(world.now_ns + world.random.randrange(2, 30) * MICROSECOND, every=1)
+        until_ns = world.now_ns + limit_ns
+        due_ns = self.timers.next_ns()
+        if due_ns is not None:
+            until_ns = min(until_ns, due_ns - machine.monotonic_offset_ns)
+        if until_ns > world.now_ns and not self._ready():
+            world.run(until_ns, lambda: self.dead or bool(self._ready()), every=1)
+        machine.spent = 0
+        return 0 if self.dead else super().turn()
+
+    def close(self) -> None:
+        """No more turns."""
+        super().close()
+        self.closed = True
+        self.machine.fabric.numbered.pop(self._number, None)
