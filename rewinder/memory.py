@@ -35,8 +35,8 @@ class MemoryBlob:
     synced: bytes
 
     def fileno(self) -> int:
-        """There is none."""
-        raise OSError(errno.ENOTSUP, "a storage in memory has no descriptors", self.name)
+        """There is none: -1."""
+        return -1
 
     def data_end(self, _offset: int) -> int:
         """Anything may have been written anywhere."""

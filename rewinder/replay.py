@@ -145,9 +145,10 @@ class LogServer:
         """Hand bytes up to the target to the socket, as many as it takes."""
         count = cursor.target - cursor.offset
         socket = client.connection.socket
-        if count < SMALL_BYTES:
+        file = cursor.segment.fileno()
+        if count < SMALL_BYTES or file < 0:  # a log in memory has no file to send from
             return socket.send(cursor.segment.view[cursor.offset : cursor.target])
-        return os.sendfile(socket.fileno(), cursor.segment.fileno(), cursor.offset, count)
+        return os.sendfile(socket.fileno(), file, cursor.offset, count)
 
     def _aim(self, client: Client, cursor: Cursor, now_ns: int) -> bool:
         """Set the next target; False when the client has all that is visible, or was let go."""

@@ -20,7 +20,7 @@ from seqcast.batch import Batch
 from seqcast.checkpoint import Checkpoint
 from seqcast.downlink import BATCH_MESSAGES, RECEIVE_BUFFER, REPLY_LINE, Downlink
 from seqcast.endpoints import LINE_NAMES, Endpoints, endpoints_of, session_of
-from seqcast.errors import WrongSession
+from seqcast.errors import TimedOut, WrongSession
 from seqcast.event_loop import until_ready
 from seqcast.host import ThisHost
 from seqcast.reception import Repair
@@ -234,6 +234,20 @@ class Receiver:
             if len(batch) or self.ended or (left is not None and left <= 0):
                 return batch
             await until_ready(self._pump, left)
+
+    def take(self, count: int, timeout: float = 10.0) -> list[Message]:
+        """The next `count` messages; fewer when the session ends. Raises TimedOut after `timeout` seconds."""
+        clock = self._pump.clock
+        taken: list[Message] = []
+        deadline_ns = clock.read() + int(timeout * 1e9)
+        while len(taken) < count and not self.ended:
+            left = (deadline_ns - clock.read()) / 1e9
+            if left <= 0:
+                raise TimedOut(
+                    f"{len(taken)} of {count} messages came within {timeout:g} s: {self.trouble or 'quiet'}"
+                )
+            taken += self.poll(count - len(taken), left)
+        return taken
 
     def save(self, checkpoint: Checkpoint, snapshot: bytes = b"") -> None:
         """Store where the app is, together with its own state: everything below `position` is in `snapshot`."""

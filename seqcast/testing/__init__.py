@@ -1,1 +1,21 @@
-"""The whole bus in one test: nodes, apps, network and disks on virtual time, decided by a seed."""
+"""The whole bus in one test: nodes, apps, network and disks in one thread, on virtual time, decided by a seed.
+
+    from seqcast.testing import Bus
+
+    with Bus(seed=7) as bus:
+        sender, receiver = bus.sender("ALPHA"), bus.receiver()
+        ticket = sender.send(b"hello")
+        bus.crash(bus.primary)
+        assert receiver.take(1)[0].number == ticket.wait()
+
+With pytest there is a fixture, `bus`, and a marker, `@pytest.mark.bus(seeds=100)`.
+"""
+
+from __future__ import annotations
+
+from seqcast.testing.app import App
+from seqcast.testing.bus import Bus
+from seqcast.testing.hunt import Found, hunt
+from seqcast.testing.troubles import Troubles
+
+__all__ = ["App", "Bus", "Found", "Troubles", "hunt"]

@@ -26,6 +26,10 @@ READ_DATAGRAMS = 64
 """Datagrams taken in one read, as many as a real receiver takes."""
 
 
+FIRST_NUMBER = 1 << 20
+"""Descriptors of the simulator are above all that a process can have of its own."""
+
+
 class Pollable(Protocol):
     """What a pump can wait for."""
 
@@ -95,7 +99,7 @@ class Fabric:
         self.on_multicast: Callable[[Machine, bytes], None] = lambda _machine, _packet: None
         self.on_datagram: Callable[[SimDatagrams, bytes], None] = lambda _source, _data: None
         self.on_stream: Callable[[SimSocket, SimSocket, int], None] = lambda _client, _server, _port: None
-        self._next_number = 100
+        self._next_number = FIRST_NUMBER
 
     def number(self, thing: Pollable) -> int:
         """A descriptor."""

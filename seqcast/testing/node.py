@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attrs import evolve
-
 from rewinder.access import Authority
 from rewinder.dial import Patience
 from rewinder.errors import ForkedLog, LogError, StorageFull
@@ -154,6 +152,11 @@ class NodeMachine(Machine):
         self.on = False
         self.replace_disk(self.disk.lost(self.random), None)
 
+    def wake(self) -> None:
+        """Have a turn: somebody has called a handler."""
+        if self._pump is not None:
+            self._pump.wake()
+
     def power_on(self) -> None:
         """The machine is back, with what its disk had kept."""
         self.on = True
@@ -196,14 +199,22 @@ def died_of(error: Exception) -> bool:
 
 
 def node_settings(
-    names: dict[str, bool], voters: frozenset[str], write_quorum: int, durability: str
+    names: dict[str, bool],
+    voters: frozenset[str],
+    write_quorum: int,
+    durability: str,
+    *,
+    silence_ns: int = SILENCE_NS,
+    datagram_bytes: int = DATAGRAM_BYTES,
+    segment_bytes: int = SEGMENT_BYTES,
+    lines: tuple[tuple[str, int], ...] = ((GROUP, 1),),
 ) -> dict[str, NodeSettings]:
     """Settings of all nodes: `names` says of each whether it is a sequencer."""
     authority = Authority(True, None, frozenset(names), PASSWORD)
     common: dict[str, Any] = {
         "session": SESSION,
         "directory": Path(),
-        "segment_bytes": SEGMENT_BYTES,
+        "segment_bytes": segment_bytes,
         "durability": durability,
         "authority": authority,
         "control_path": Path(),
@@ -213,22 +224,17 @@ def node_settings(
         "sequencers": {name: (name, NODE_PORT) for name, sequencer in names.items() if sequencer},
         "peers": {name: (name, NODE_PORT) for name in names if name in voters},
         "node_password": PASSWORD,
-        "patience": Patience(SILENCE_NS // 5, SILENCE_NS),
-        "datagram_bytes": DATAGRAM_BYTES,
+        "patience": Patience(silence_ns // 5, silence_ns),
+        "datagram_bytes": datagram_bytes,
     }
     settings: dict[str, NodeSettings] = {}
     for name, sequencer in names.items():
         if sequencer:
             settings[name] = SequencerSettings(
-                name=name,
-                host=name,
-                submit_port=SUBMIT_PORT,
-                lines=((GROUP, 1),),
-                heartbeat_ns=SILENCE_NS,
-                **common,
+                name=name, host=name, submit_port=SUBMIT_PORT, lines=lines, heartbeat_ns=silence_ns, **common
             )
         else:
             settings[name] = RewinderSettings(
                 name=name, host=name, replay_port=REPLAY_PORT, request_port=REQUEST_PORT, **common
             )
-    return {name: evolve(each) for name, each in settings.items()}
+    return settings

@@ -188,7 +188,7 @@ class SteppedPump(SimPump):
         if due_ns is not None:
             until_ns = min(until_ns, due_ns - machine.monotonic_offset_ns)
         if until_ns > world.now_ns and not self._ready():
-            world.run(until_ns, lambda: self.dead or bool(self._ready()), every=1)
+            world.wait(until_ns, lambda: self.dead or bool(self._ready()))
         machine.spent = 0
         return 0 if self.dead else super().turn()
 

@@ -37,6 +37,8 @@ class World:
         self._queue: list[tuple[int, int, Callable[[], None]]] = []
         self._tickets = itertools.count()
         self._running = False
+        self.wait: Callable[[int, Callable[[], bool]], bool] = self._wait
+        """Lets time go on for somebody who waits for `done()`, until then at most; an event loop puts itself here."""
 
     def at(self, when_ns: int, call: Callable[[], None]) -> None:
         """Do something at a time, or now when that is past."""
@@ -70,6 +72,9 @@ class World:
         finally:
             self._running = False
         return done()
+
+    def _wait(self, until_ns: int, done: Callable[[], bool]) -> bool:
+        return self.run(until_ns, done, every=1)
 
     def note(self, who: str, what: str) -> None:
         """One line of the trace."""

@@ -39,7 +39,6 @@ VOTERS = {
     5: ("SEQ1", "SEQ2", "SEQ3", "REW1", "REW2"),
 }
 
-replay.SMALL_BYTES = 1 << 30  # a simulated disk has no descriptor to send from
 replay.STRETCH_RECORDS = 16  # so that stretches end within a replay
 replay.TURN_BYTES = 2 * 1024
 

@@ -41,7 +41,7 @@ def test_a_message_arrives_with_its_stamp(bus: Bus) -> None:
         number = sender.flush(10)
         message = next(iter(receiver))
     assert (message.payload, message.sender, message.sender_sequence) == (b"hello", "ALPHA", 1)
-    assert message.number == number == 2  # number 1 is the epoch start
+    assert message.number == number == ticket.number == 2  # number 1 is the epoch start
     assert message.time_ns > 1_700_000_000 * 10**9
 
 
