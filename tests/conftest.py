@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+pytest_plugins = ["pytester"]
+
 # The same examples in every run: a test that fails once fails again. No deadline: these machines are noisy.
 settings.register_profile("seqcast", derandomize=True, deadline=None)
 settings.load_profile("seqcast")

@@ -45,6 +45,7 @@ class Machine:
     def pause(self, duration_ns: int) -> None:
         """SIGSTOP, and SIGCONT after a while."""
         self.paused_until_ns = self.world.now_ns + duration_ns
+        self.world.at(self.paused_until_ns, lambda: None)  # so that whoever waits for it looks again then
 
     def hang_up(self) -> None:
         """The process is gone: the kernel closes what it had open."""

@@ -37,7 +37,7 @@ class SimPump:
     def __init__(self, machine: Machine, finish: Callable[[int], int] = lambda _now_ns: 0) -> None:
         self.machine = machine
         self.finish = finish
-        self.timers = Timers()
+        self.timers: Timers = Timers()
         self.clock: Clock = SimClock(machine)
         self.stopping = False
         self.turns = 0
@@ -143,6 +143,21 @@ class SimPump:
         return ready
 
 
+class PausableTimers(Timers):
+    """Timers of an app: while its machine is paused, none is due."""
+
+    def __init__(self, machine: Machine) -> None:
+        super().__init__()
+        self._machine = machine
+
+    def next_ns(self) -> int | None:
+        """The earliest entry, or the end of the pause."""
+        next_ns = super().next_ns()
+        if next_ns is None:
+            return None
+        return max(next_ns, self._machine.paused_until_ns + self._machine.monotonic_offset_ns)
+
+
 class SteppedPump(SimPump):
     """The pump of an app that waits in its own code: nothing happens in it but in `turn`, as in a real one.
 
@@ -151,6 +166,7 @@ class SteppedPump(SimPump):
 
     def __init__(self, machine: Machine, finish: Callable[[int], int] = lambda _now_ns: 0) -> None:
         super().__init__(machine, finish)
+        self.timers: Timers = PausableTimers(machine)
         self.closed = False
         self.on_ready: Callable[[], None] = lambda: None
         """Told when something has come: for a virtual event loop that waits."""
@@ -162,7 +178,11 @@ class SteppedPump(SimPump):
 
     def readable(self) -> bool:
         """Whether any watched descriptor is ready."""
-        return not self.dead and bool(self._ready())
+        return not self.dead and not self._paused and bool(self._ready())
+
+    @property
+    def _paused(self) -> bool:
+        return self.machine.paused_until_ns > self.machine.world.now_ns
 
     def writable(self) -> bool:
         """Never."""
@@ -181,6 +201,10 @@ class SteppedPump(SimPump):
         world = machine.world
         if self.dead:
             raise ConnectionAbortedError(f"{machine.name} is down")
+        if self._paused:
+            if limit_ns == 0:
+                return 0
+            world.wait(machine.paused_until_ns, lambda: self.dead)
         # Code takes time: who looks again and again sees the world go on.
         world.run(world.now_ns + world.random.randrange(2, 30) * MICROSECOND, every=1)
         until_ns = world.now_ns + limit_ns
