@@ -187,12 +187,13 @@ def copy_messages(messages: Messages) -> Messages:
 class DeliveryKernel:
     """Opens records for the app (`delivery.h`), with its tables made once for `capacity` messages a batch."""
 
-    __slots__ = ("_stamp_rows", "_stamps", "_table")
+    __slots__ = ("_nothing", "_stamp_rows", "_stamps", "_table")
 
     def __init__(self, capacity: int) -> None:
         self._table = MessageTable(capacity)
         self._stamp_rows = ffi.new("sc_stamp[]", capacity)
         self._stamps = memoryview(ffi.buffer(self._stamp_rows)).cast("B")
+        self._nothing = self._table.view(memoryview(b""), 0), Stamps(self._stamps, 0)
 
     @staticmethod
     def check(records: Messages) -> int:
@@ -208,6 +209,8 @@ class DeliveryKernel:
             self._table.rows,
             self._stamp_rows,
         )
+        if not count:  # once a fragment
+            return self._nothing
         return self._table.view(records.buffer, count, records.address), Stamps(self._stamps, count)
 
     @property

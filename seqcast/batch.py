@@ -163,7 +163,12 @@ class Batch(Sequence[Message]):
             ) from error
         rows.flags.writeable = stamps.flags.writeable = False  # the tables are the receiver's
         return Arrays(
-            rows["number"], rows["offset"], rows["length"], stamps["time"], stamps["sequence"], stamps["sender"]
+            rows["number"],
+            rows["offset"],
+            rows["length"],
+            stamps["time"],
+            stamps["sequence"],
+            stamps["sender"],
         )
 
     def copy(self) -> Batch:
