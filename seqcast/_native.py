@@ -98,7 +98,9 @@ pack_hex = _packer(lib.sc_feed_pack_hex)
 
 
 _STAMP_ROW = struct.Struct("=QQ6sBB")
+_STAMP_SENDER = struct.Struct("=16x6s2x")
 STAMP_ROW_BYTES = _STAMP_ROW.size
+_STAMP_WORDS = STAMP_ROW_BYTES // 8  # time, sender sequence, and sender with kind and flags
 
 
 class Stamps:
@@ -130,17 +132,33 @@ class Stamps:
     @property
     def times(self) -> list[int]:
         """Stamp times in UTC nanoseconds."""
-        return self._bytes.cast("Q")[::3].tolist()
+        return self._words[::_STAMP_WORDS].tolist()
 
     @property
     def sequences(self) -> list[int]:
         """Sender sequences."""
-        return self._bytes.cast("Q")[1::3].tolist()
+        return self._words[1::_STAMP_WORDS].tolist()
 
     @property
     def senders(self) -> list[bytes]:
         """Six-byte sender names."""
-        return [bytes(self._bytes[i : i + 6]) for i in range(16, len(self._bytes), STAMP_ROW_BYTES)]
+        return [sender for (sender,) in _STAMP_SENDER.iter_unpack(self._bytes)]
+
+    @property
+    def sender_words(self) -> list[int]:
+        """The senders as integers, which are had at a quarter of the price of `senders`.
+
+        The bytes of one, in the order of this machine, are the six of the name, the kind and the flags.
+        """
+        return self._words[2::_STAMP_WORDS].tolist()
+
+    def part(self, start: int, count: int) -> Stamps:
+        """The stamps of `count` messages from `start` on; no copy, same validity."""
+        return Stamps(self._bytes[start * STAMP_ROW_BYTES :], min(count, max(0, self.count - start)))
+
+    def copy(self) -> Stamps:
+        """The same stamps in memory of their own."""
+        return Stamps(memoryview(self._bytes.tobytes()), self.count)
 
     def rows(self) -> numpy.ndarray[Any, Any]:
         """A NumPy structured view; no copy. Raises ImportError where NumPy is not installed."""
@@ -148,19 +166,34 @@ class Stamps:
 
         return np.frombuffer(
             self._bytes,
-            dtype=[("time", "<u8"), ("sequence", "<u8"), ("sender", "S6"), ("kind", "u1"), ("flags", "u1")],
+            dtype=[("time", "=u8"), ("sequence", "=u8"), ("sender", "S6"), ("kind", "u1"), ("flags", "u1")],
         )
+
+    @property
+    def _words(self) -> memoryview:
+        return self._bytes.cast("Q")
+
+
+def copy_messages(messages: Messages) -> Messages:
+    """The same messages, one behind the other in a buffer of their own."""
+    count, size = len(messages), sum(messages.lengths)
+    table, buffer = MessageTable(max(1, count)), bytearray(size)
+    lib.sc_delivery_copy(
+        messages.address, messages.rows_address, count, ffi.from_buffer("uint8_t[]", buffer), table.rows
+    )
+    return table.view(memoryview(buffer), count)
 
 
 class DeliveryKernel:
     """Opens records for the app (`delivery.h`), with its tables made once for `capacity` messages a batch."""
 
-    __slots__ = ("_stamp_rows", "_stamps", "_table")
+    __slots__ = ("_nothing", "_stamp_rows", "_stamps", "_table")
 
     def __init__(self, capacity: int) -> None:
         self._table = MessageTable(capacity)
         self._stamp_rows = ffi.new("sc_stamp[]", capacity)
         self._stamps = memoryview(ffi.buffer(self._stamp_rows)).cast("B")
+        self._nothing = self._table.view(memoryview(b""), 0), Stamps(self._stamps, 0)
 
     @staticmethod
     def check(records: Messages) -> int:
@@ -176,7 +209,15 @@ class DeliveryKernel:
             self._table.rows,
             self._stamp_rows,
         )
+        if not count:  # once a fragment
+            return self._nothing
         return self._table.view(records.buffer, count, records.address), Stamps(self._stamps, count)
+
+    @property
+    def stopped_at(self) -> tuple[int, int, bytes, int]:
+        """(kind, flags, sender, sender sequence) of the record at which an empty `run` stopped."""
+        _time_ns, sequence, sender, kind, flags = _STAMP_ROW.unpack_from(self._stamps)
+        return kind, flags, sender, sequence
 
 
 class Outbox:

@@ -65,3 +65,31 @@ class SessionChanged(SeqcastError):
 
 class WrongSession(SeqcastError):
     """A checkpoint belongs to another session than the one that is read. Read that one to its end, or start anew."""
+
+
+class StateDamaged(SeqcastError):
+    """Bytes that should say what an assembly has in hand are something else."""
+
+
+class CheckpointDamaged(SeqcastError):
+    """A checkpoint's file is torn, damaged, of something else or of a newer version; `file` names it.
+
+    Remove it to start from the beginning of the stream.
+    """
+
+    def __init__(self, file: str, reason: str) -> None:
+        super().__init__(f"{file}: {reason}; remove it to start from the beginning of the stream")
+        self.file = file
+        self.reason = reason
+
+
+class CheckpointFailed(SeqcastError):
+    """A checkpoint could not be written, or its file not be read; `file` names it.
+
+    What was saved before is still there, and the same call may succeed later.
+    """
+
+    def __init__(self, file: str, reason: str) -> None:
+        super().__init__(f"{file}: {reason}")
+        self.file = file
+        self.reason = reason

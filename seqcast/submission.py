@@ -20,6 +20,15 @@ if TYPE_CHECKING:
 _ANSWER = struct.Struct(">QQ")
 
 
+@define
+class Answer:
+    """An answer."""
+
+    sequence: int
+    number: int
+    count: int
+
+
 @define(eq=False)
 class Submission:
     """The machine of one sender.
@@ -43,7 +52,12 @@ class Submission:
         """A connection was made: nothing may be sent before its first answer."""
         self.answered = False
 
-    def answer(self, payload: bytes) -> None:
+    wanted = 0
+
+    def accepted(self, number: int) -> None:
+        """Accepted."""
+
+    def answer(self, payload: bytes) -> Answer:
         """An answer of the sequencer.
 
         Raises StreamLost when the stream has lost what it had acknowledged, or knows more of this user than we
@@ -54,9 +68,11 @@ class Submission:
         sequence, number = _ANSWER.unpack(payload)
         if not self.answered:
             self._first_answer(sequence)
+        before = self.committed_sequence or (self.resumed_at or 0)
         if number and sequence >= self.committed_sequence:
             self.committed_sequence, self.committed_number = sequence, number
             self.outbox.acknowledge(sequence)
+        return Answer(sequence, number, max(0, sequence - before))
 
     def _first_answer(self, sequence: int) -> None:
         outbox = self.outbox

@@ -1,5 +1,7 @@
 #include "delivery.h"
 
+#include <string.h>
+
 uint32_t sc_delivery_check(const uint8_t *base, const sc_message *rows, uint32_t count)
 {
     uint32_t i = 0;
@@ -22,4 +24,16 @@ uint32_t sc_delivery_run(const uint8_t *base, const sc_message *rows, uint32_t c
         payloads[i].length = rows[i].length - SC_STAMP_BYTES;
     }
     return i;
+}
+
+void sc_delivery_copy(const uint8_t *base, const sc_message *rows, uint32_t count, uint8_t *out,
+                      sc_message *out_rows)
+{
+    uint32_t offset = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        out_rows[i] = (sc_message){.number = rows[i].number, .offset = offset, .length = rows[i].length};
+        if (rows[i].length != 0)
+            memcpy(out + offset, base + rows[i].offset, rows[i].length);
+        offset += rows[i].length;
+    }
 }

@@ -38,8 +38,51 @@ static void opens_runs(void)
     fixture_free(f);
 }
 
+static void says_where_a_run_stopped(void)
+{
+    fixture *f = fixture_new(1 << 16, 7);
+    fixture_fill(f, 2, 20);
+    sc_stamp special = {.time = 5000, .sender_sequence = 3, .kind = SC_KIND_DATA, .flags = SC_FLAG_LAST};
+    memcpy(special.sender, "BETA  ", 6);
+    CHECK(sc_segment_append(&f->segment, (const uint8_t *)"x", 1, &special) == 0);
+
+    sc_message rows[4], payloads[4];
+    sc_stamp stamps[4];
+    CHECK(sc_segment_rows(&f->segment, 7, 4, 1 << 20, rows) == 3);
+    CHECK(sc_delivery_run(f->bytes, rows, 3, payloads, stamps) == 2);
+    CHECK(stamps[2].flags == SC_FLAG_LAST && stamps[2].sender_sequence == 3);
+    CHECK(memcmp(stamps[2].sender, "BETA  ", 6) == 0);
+    fixture_free(f);
+}
+
+static void copies_what_it_is_given_and_no_more(void)
+{
+    static const uint8_t base[] = "..one...three.two";
+    const sc_message rows[] = {
+        {.number = 4, .offset = 2, .length = 3},
+        {.number = 5, .offset = 14, .length = 3},
+        {.number = 6, .offset = 17, .length = 0},
+        {.number = 9, .offset = 8, .length = 5},
+    };
+    sc_message copied[5] = {[4] = {.number = 77}};
+    uint8_t *out = malloc(11); /* the sum of the lengths, so that the sanitizer sees one byte too many */
+    CHECK(out != NULL);
+    sc_delivery_copy(base, rows, 4, out, copied);
+    CHECK(memcmp(out, "onetwothree", 11) == 0);
+    static const uint32_t offsets[] = {0, 3, 6, 6};
+    for (uint32_t i = 0; i < 4; i++)
+        CHECK(copied[i].number == rows[i].number && copied[i].length == rows[i].length &&
+              copied[i].offset == offsets[i]);
+    CHECK(copied[4].number == 77);
+    sc_delivery_copy(base, rows, 0, out, copied);
+    CHECK(copied[0].number == 4);
+    free(out);
+}
+
 int main(void)
 {
     opens_runs();
+    says_where_a_run_stopped();
+    copies_what_it_is_given_and_no_more();
     return 0;
 }

@@ -2,31 +2,18 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from record_stream import END, Entry, data, epoch, fragments, records
 
-from native.messages import Messages, MessageTable
-from rewinder.record import Flags, Kind, Stamp, epoch_payload, stamp_record
+from native.messages import Messages
+from rewinder.record import Flags, Stamp
 from seqcast import assembly as module
 from seqcast.assembly import Assembly
-
-
-def records(*entries: tuple[bytes, Stamp], first: int = 1) -> Messages:
-    """A batch of records as a receiver gets it."""
-    data = bytearray()
-    table = MessageTable(max(1, len(entries)))
-    for position, (payload, stamp) in enumerate(entries):
-        record = stamp_record(payload, first + position, stamp)
-        table.set(position, first + position, len(data), len(record))
-        data += record
-    return table.view(memoryview(data), len(entries))
-
-
-def data(
-    payload: bytes, sequence: int, flags: int = Flags.WHOLE, sender: bytes = b"ALPHA "
-) -> tuple[bytes, Stamp]:
-    return payload, Stamp(1000 + sequence, sequence, sender, Kind.DATA, flags)
+from seqcast.errors import StateDamaged
 
 
 def opened(assembly: Assembly, batch: Messages, limit: int = 4096) -> list[tuple[int, bytes, str]]:
@@ -54,7 +41,7 @@ def test_whole_messages_come_in_one_batch() -> None:
     assert part[-1].payload == b"m5"
     assert [m.payload for m in part[1:3]] == [b"m2", b"m3"]
     assert (part.first_number, part.last_number) == (1, 5)
-    assert part.table()["time"].tolist() == [1001, 1002, 1003, 1004, 1005]
+    assert part.arrays().times.tolist() == [1001, 1002, 1003, 1004, 1005]
 
 
 def test_a_limit_cuts_the_batch_and_loses_nothing() -> None:
@@ -66,10 +53,8 @@ def test_a_limit_cuts_the_batch_and_loses_nothing() -> None:
 
 def test_control_records_are_not_messages() -> None:
     assembly = Assembly(16)
-    epoch = (epoch_payload(4, "SEQ1"), Stamp(1, 4, b"SEQ1  ", Kind.EPOCH))
     reserved = (b"later", Stamp(1, 0, b"SEQ1  ", 9))
-    end = (b"", Stamp(9999, 0, b"SEQ1  ", Kind.END))
-    assert opened(assembly, records(epoch, data(b"x", 1), reserved, end)) == [(2, b"x", "ALPHA")]
+    assert opened(assembly, records(epoch(4), data(b"x", 1), reserved, END)) == [(2, b"x", "ALPHA")]
     assert (assembly.epoch, assembly.ended) == (4, 4)
 
 
@@ -99,7 +84,25 @@ def test_half_a_message_is_never_delivered() -> None:
         data(b"whole", 13),
     )
     assert opened(assembly, batch) == [(7, b"cdef", "ALPHA"), (8, b"whole", "ALPHA")]
-    assert assembly.broken == 4
+    assert (assembly.broken, assembly.stray, assembly.held, assembly.held_bytes) == (2, 3, 0, 0)
+
+
+@pytest.mark.parametrize("limit", [0, -1])
+def test_a_batch_has_room_for_a_message(limit: int) -> None:
+    with pytest.raises(ValueError, match="at most"):
+        Assembly(16).open(records(data(b"x", 1)), limit)
+
+
+def test_a_sender_who_went_on_to_the_next_message_is_not_waited_for() -> None:
+    assembly = Assembly(16)
+    batch = records(
+        data(b"ab", 1, Flags.FIRST),
+        data(b"12", 1, Flags.FIRST, b"BETA  "),
+        data(b"whole", 2),
+        data(b"34", 2, Flags.LAST, b"BETA  "),
+    )
+    assert opened(assembly, batch) == [(3, b"whole", "ALPHA"), (4, b"1234", "BETA")]
+    assert (assembly.broken, assembly.joined, assembly.held, assembly.held_bytes) == (1, 1, 0, 0)
 
 
 def test_fragments_across_batches() -> None:
@@ -110,17 +113,187 @@ def test_fragments_across_batches() -> None:
 
 def test_a_message_that_never_ends_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MESSAGE_LIMIT_BYTES", 5)
+    assembly = Assembly(16)
     batch = records(
         data(b"abc", 1, Flags.FIRST), data(b"def", 2, 0), data(b"g", 3, Flags.LAST), data(b"ok", 4)
     )
-    assert opened(Assembly(16), batch) == [(4, b"ok", "ALPHA")]
+    assert opened(assembly, batch) == [(4, b"ok", "ALPHA")]
+    assert (assembly.overlong, assembly.stray, assembly.broken, assembly.held_bytes) == (1, 1, 0, 0)
 
 
-def test_messages_in_hand_are_bounded() -> None:
+LARGEST = 16 << 20
+
+
+def timed(payload: bytes) -> tuple[Assembly, list[tuple[int, bytes, str]], float]:
+    """An assembly that got this message in fragments of 60,000 bytes, what it gave, and the seconds it took."""
+    assembly, batch = Assembly(512), records(*fragments(payload, 1, 60_000))
+    started = time.perf_counter()
+    part, _ = assembly.open(batch, 512)
+    took = time.perf_counter() - started
+    return assembly, [] if part is None else [(m.number, m.payload, m.sender) for m in part], took
+
+
+def test_the_largest_message_passes() -> None:
+    payload = bytes(range(256)) * (LARGEST // 256)
+    assembly, got, _ = timed(payload)
+    assert got == [(len(fragments(payload, 1, 60_000)), payload, "ALPHA")]
+    assert (assembly.overlong, assembly.held_bytes) == (0, 0)
+
+
+def test_one_byte_more_is_dropped_and_counted_once() -> None:
+    assembly, got, _ = timed(bytes(LARGEST + 1))
+    assert got == []
+    assert (assembly.overlong, assembly.joined, assembly.held, assembly.held_bytes) == (1, 0, 0, 0)
+
+
+def test_joining_costs_the_same_for_each_byte() -> None:
+    small, large = (min(timed(bytes(size))[2] for _ in range(4)) for size in (LARGEST // 16, LARGEST))
+    assert large < 80 * small  # 16 when it is linear, 256 when it is quadratic
+
+
+def test_senders_with_a_message_in_hand_are_bounded() -> None:
     assembly = Assembly(16)
     for n in range(module.PARTIAL_LIMIT + 10):
         opened(assembly, records(data(b"x", 1, Flags.FIRST, b"%06d" % n), first=n + 1))
-    assert assembly.broken == 10
+    assert (assembly.evicted, assembly.held) == (10, module.PARTIAL_LIMIT)
+    assert assembly.held_bytes == module.PARTIAL_LIMIT
+
+
+def test_the_message_continued_longest_ago_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "HELD_LIMIT_BYTES", 10)
+    assembly = Assembly(16)
+    batch = records(
+        data(b"1111", 1, Flags.FIRST, b"A     "),
+        data(b"2222", 1, Flags.FIRST, b"DEAD  "),
+        data(b"11", 2, 0, b"A     "),  # ten bytes: there is room for them
+        data(b"3", 1, Flags.FIRST, b"B     "),  # and not for an eleventh
+        data(b"1", 3, Flags.LAST, b"A     "),
+        data(b"2", 2, Flags.LAST, b"DEAD  "),
+        data(b"3", 2, Flags.LAST, b"B     "),
+    )
+    assert opened(assembly, batch) == [(5, b"1111111", "A"), (7, b"33", "B")]
+    assert (assembly.evicted, assembly.stray, assembly.held, assembly.held_bytes) == (1, 1, 0, 0)
+
+
+def test_a_message_is_not_dropped_for_its_own_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "HELD_LIMIT_BYTES", 4)
+    monkeypatch.setattr(module, "MESSAGE_LIMIT_BYTES", 4)
+    assembly = Assembly(16)
+    assert opened(assembly, records(*fragments(b"abcd", 1, 1))) == [(4, b"abcd", "ALPHA")]
+    assert assembly.evicted == 0
+
+
+# state
+
+
+def in_hand() -> Assembly:
+    """An assembly between the fragments of two senders, in epoch 5."""
+    assembly = Assembly(16)
+    batch = records(epoch(5), *fragments(b"abcdef", 1, 2)[:2], *fragments(b"", 1, 1, b"B     "))
+    assert opened(assembly, batch) == [(4, b"", "B")]
+    assert opened(assembly, records(data(b"", 2, Flags.FIRST, b"B     "), first=5)) == []
+    return assembly
+
+
+def restored(state: bytes) -> Assembly:
+    assembly = Assembly(16)
+    assembly.restore(state)
+    return assembly
+
+
+def test_a_restored_assembly_goes_on_within_a_message() -> None:
+    assembly = restored(in_hand().state())
+    assert (assembly.epoch, assembly.ended, assembly.held, assembly.held_bytes) == (5, None, 2, 4)
+    rest = records(data(b"xy", 3, Flags.LAST, b"B     "), data(b"ef", 3, Flags.LAST), END, first=6)
+    assert opened(assembly, rest) == [(6, b"xy", "B"), (7, b"abcdef", "ALPHA")]
+    assert restored(assembly.state()).ended == 8
+
+
+def test_a_state_is_a_copy() -> None:
+    first = in_hand()
+    state = first.state()
+    opened(first, records(data(b"ef", 3, Flags.LAST), first=6))
+    again = restored(state)
+    assert again.state() == state
+    assert opened(again, records(data(b"EF", 3, Flags.LAST), first=6)) == [(6, b"abcdEF", "ALPHA")]
+
+
+def test_restoring_replaces_what_was_in_hand() -> None:
+    assembly = in_hand()
+    assembly.restore(Assembly(16).state())
+    assert (assembly.epoch, assembly.held, assembly.held_bytes) == (0, 0, 0)
+
+
+def test_the_state_before_a_message_was_complete() -> None:
+    assembly = Assembly(16)
+    part, taken = assembly.open(records(*fragments(b"abcdef", 1, 2), data(b"x", 4)), 8)
+    assert (part is not None, taken) == (True, 3)
+    before, after = restored(assembly.state(3)), restored(assembly.state())
+    assert (before.held_bytes, after.held_bytes) == (4, 0)
+    last = records(fragments(b"abcdef", 1, 2)[2], first=3)
+    assert opened(before, last) == [(3, b"abcdef", "ALPHA")]
+    assert opened(after, last) == []
+    assembly.open(records(data(b"x", 4), first=4), 8)
+    assert restored(assembly.state(4)).held == 0
+
+
+def test_every_damage_of_a_state_is_found() -> None:
+    state = in_hand().state()
+    for length in range(len(state)):
+        with pytest.raises(StateDamaged):
+            restored(state[:length])
+    for position in range(len(state)):
+        damaged = bytearray(state)
+        damaged[position] ^= 1
+        with pytest.raises(StateDamaged):
+            restored(bytes(damaged))
+    with pytest.raises(StateDamaged):
+        restored(state + b"\0")
+
+
+@given(st.binary(max_size=200))
+def test_garbage_is_no_state(garbage: bytes) -> None:
+    assembly = in_hand()
+    before = assembly.state()
+    with pytest.raises(StateDamaged):
+        assembly.restore(garbage)
+    assert assembly.state() == before
+
+
+def signed(*, version: int = 1, count: int, rows: bytes) -> bytes:
+    """A state with a good checksum over what is said here."""
+    body = b"SEQASSEM" + version.to_bytes(4, "big") + count.to_bytes(4, "big") + bytes(16) + rows
+    return body + module.crc32c(body).to_bytes(4, "big")
+
+
+ROW = b"ALPHA \0\0" + (9).to_bytes(8, "big")
+
+
+@pytest.mark.parametrize(
+    ("state", "reason"),
+    [
+        (signed(version=2, count=0, rows=b""), "version 2"),
+        (signed(count=1, rows=b""), "as long as it says"),
+        (signed(count=0, rows=b"x"), "as long as it says"),
+        (signed(count=2**32 - 1, rows=b""), "as long as it says"),
+        (signed(count=1, rows=ROW + b"\xff\xff\xff\xff"), "as long as it says"),
+        (signed(count=2, rows=(ROW + bytes(4)) * 2), "as long as it says"),  # one sender twice
+        (
+            signed(count=1025, rows=b"".join(b"%06d" % n + ROW[6:] + bytes(4) for n in range(1025))),
+            "more than allowed",
+        ),
+    ],
+)
+def test_a_state_that_says_nonsense_is_refused(state: bytes, reason: str) -> None:
+    with pytest.raises(StateDamaged, match=reason):
+        restored(state)
+
+
+def test_a_state_beyond_the_limit_of_bytes_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    state = in_hand().state()
+    monkeypatch.setattr(module, "HELD_LIMIT_BYTES", 3)
+    with pytest.raises(StateDamaged, match="more than allowed"):
+        restored(state)
 
 
 @given(
@@ -130,7 +303,7 @@ def test_messages_in_hand_are_bounded() -> None:
 def test_any_interleaving_gives_each_senders_messages_in_order(
     sent: list[tuple[bytes, bytes]], source: st.DataObject
 ) -> None:
-    queues: dict[bytes, list[tuple[bytes, Stamp]]] = {b"A     ": [], b"B     ": []}
+    queues: dict[bytes, list[Entry]] = {b"A     ": [], b"B     ": []}
     for sender, payload in sent:
         parts = [payload[i : i + 8] for i in range(0, len(payload), 8)] or [b""]
         for position, part in enumerate(parts):
