@@ -94,6 +94,7 @@ class Fabric:
         self.cuts: dict[tuple[str, str], int] = {}
         self.held: list[Pipe] = []
         self.loss = self.duplicates = self.reorder = 0.0
+        self.line_loss: dict[tuple[str, int], float] = {}  # of one group, where it is more than that of all
         self.slow = 1
         self.lost_bytes = 0
         self.on_multicast: Callable[[Machine, bytes], None] = lambda _machine, _packet: None
@@ -189,12 +190,13 @@ class Fabric:
         self.on_multicast(source, packet)
         random = self.world.random
         address = (source.name, group[1])
+        loss = max(self.loss, self.line_loss.get(group, 0.0))
         for member in self.members:
             if member.group != group:
                 continue
             copies = 2 if random.random() < self.duplicates else 1
             for _ in range(copies):
-                if random.random() < self.loss or self.is_cut(source, member.machine):
+                if random.random() < loss or self.is_cut(source, member.machine):
                     self.lost_bytes += len(packet)
                     continue
                 delay = self.delay()
