@@ -14,24 +14,28 @@ from simulation.fabric import Host
 from simulation.machine import DATAGRAM_BYTES, SESSION, SILENCE_NS, SUBMIT_PORT, Machine
 from simulation.pump import SimPump
 from simulation.world import MILLISECOND
-from souptcp import Closed, Rejected, Unsequenced, log_in
+from souptcp import Accepted, Closed, Rejected, Unsequenced, log_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from seqcast.submission import Answer
     from simulation.fabric import Fabric
 
 RETRY_NS = 5 * MILLISECOND
 LOGIN_LIMIT_NS = 150 * MILLISECOND
 OUTBOX_BYTES = 256 * 1024
 STUBBORN_FRAMES = 4
+DROPS = 6
+DROP_CHANCE = 0.15
 
 
 class SimSender:
     """One sender of `user`. What it has handed over is in `sent`, message by message.
 
-    `on_answer(user, sequence, number)` is told of every acknowledgement. A stubborn sender sends its last few
-    messages again on each connection, although it was told that they are in the stream.
+    `on_begin(user, sequence)` is told where a life of it begins, `on_answer(user, answer)` of every answer that tells
+    of frames. A stubborn sender sends its last few messages again on each connection, although it was told that they
+    are in the stream. A flaky one loses its connection together with answers, a few times.
     """
 
     def __init__(
@@ -39,14 +43,18 @@ class SimSender:
         fabric: Fabric,
         user: str,
         sequencers: list[str],
-        on_answer: Callable[[str, int, int], None],
+        on_begin: Callable[[str, int], None],
+        on_answer: Callable[[str, Answer], None],
         *,
         stubborn: bool = False,
+        flaky: bool = False,
     ) -> None:
         self.machine = Machine(fabric, user)
         self.host = Host(fabric, self.machine)
         self.stubborn = stubborn
-        self.user, self.sequencers, self.on_answer = user, sequencers, on_answer
+        self._drops = DROPS if flaky else 0  # that are still to come
+        self.user, self.sequencers = user, sequencers
+        self.on_begin, self.on_answer = on_begin, on_answer
         self.sent: list[bytes] = []
         self.frames: list[int] = []  # frames of each message
         self.lost: str | None = None  # why it can never go on
@@ -69,11 +77,12 @@ class SimSender:
 
     @property
     def done(self) -> bool:
-        """Whether everything handed over is known to be committed."""
+        """Whether everything handed over is known to be committed, and at which numbers."""
+        submission, frames = self.submission, sum(self.frames)
         return (
-            self.submission.resumed_at is not None
+            submission.resumed_at is not None
             and self._handed == len(self.sent)
-            and self.submission.committed_sequence == sum(self.frames)
+            and submission.committed_sequence == submission.told_sequence == frames
         )
 
     def deadline_ns(self) -> int | None:
@@ -115,7 +124,7 @@ class SimSender:
             user=self.user,
             password="",
             session=SESSION,
-            sequence_number=0,
+            sequence_number=self.submission.wanted,
             now_ns=now_ns,
             timeout_ns=2 * SILENCE_NS,
             connect=self.host.connect,
@@ -131,26 +140,38 @@ class SimSender:
             return 0
         for event in connection.read(now_ns):
             match event:
+                case Unsequenced() if self._drop():
+                    self._lost(now_ns)
+                    return 1
                 case Unsequenced(messages):
                     for answer in messages:
                         self._answer(bytes(answer))
+                case Accepted(_, number):
+                    self.submission.accepted(number)
                 case Rejected() | Closed():
                     self._lost(now_ns)
                     return 1
         return 1
 
-    def _answer(self, answer: bytes) -> None:
+    def _drop(self) -> bool:
+        """Whether the connection breaks before an answer arrives."""
+        if self._drops and self.submission.answered and self.machine.world.random.random() < DROP_CHANCE:
+            self._drops -= 1
+            return True
+        return False
+
+    def _answer(self, payload: bytes) -> None:
         submission = self.submission
-        before = submission.committed_sequence
         connected = not submission.answered
         first = submission.resumed_at is None
-        submission.answer(answer)
+        answer = submission.answer(payload)
         if first:
+            self.on_begin(self.user, submission.resumed_at)
             self._skip(submission.resumed_at)
         if connected and self.stubborn:
             self._send_again(submission.committed_sequence)
-        if submission.committed_sequence > before:
-            self.on_answer(self.user, submission.committed_sequence, submission.committed_number)
+        if answer.count:
+            self.on_answer(self.user, answer)
 
     def _send_again(self, committed: int) -> None:
         sequence = 0
