@@ -23,8 +23,10 @@ if TYPE_CHECKING:
     from seqcast.submission import Answer
     from seqcast.testing.fabric import Fabric
 
-OUTBOX_BYTES = 8 * 1024
-"""Small, so that it fills, and a message may be larger than the room that is left."""
+OUTBOX_BYTES = (8 * 1024, 256 * 1024)
+"""Some are small, so that they fill, and a message may be larger than the room that is left."""
+
+NEVER_NS = 1 << 60
 
 STUBBORN_FRAMES = 4
 DROPS = 6
@@ -49,7 +51,8 @@ class SimSender:
 
     `on_begin(user, sequence)` is told where a life of it begins, `on_answer(user, answer)` of every answer that tells
     of frames. A stubborn sender sends its last few messages again on each connection, although it was told that they
-    are in the stream. A flaky one loses its connection together with answers, a few times.
+    are in the stream. A flaky one loses its connection together with answers, a few times. A patient one stays with a
+    sequencer that acknowledges nothing.
     """
 
     def __init__(
@@ -62,10 +65,13 @@ class SimSender:
         *,
         stubborn: bool = False,
         flaky: bool = False,
+        patient: bool = False,
     ) -> None:
         self.machine = Machine(fabric, user)
         self.network = SimNetwork(fabric, self.machine)
         self.stubborn = stubborn
+        self.silence_ns = NEVER_NS if patient else SILENCE_NS * 5 // 4
+        self.outbox_bytes = OUTBOX_BYTES[1] if patient else self.machine.world.random.choice(OUTBOX_BYTES)
         self._drops = DROPS if flaky else 0  # that are still to come
         self.user, self.sequencers = user, sequencers
         self.on_begin, self.on_answer = on_begin, on_answer
@@ -96,7 +102,7 @@ class SimSender:
         )
 
     def _begin(self) -> None:
-        self.submission = Submission(Outbox(OUTBOX_BYTES))
+        self.submission = Submission(Outbox(self.outbox_bytes))
         self.intake = Intake(self.submission.outbox, FRAGMENT_BYTES)
         self.pump = SimPump(self.machine, self._finish)
         self._handed = 0  # messages that the intake has taken, or that are known to be in the stream
@@ -111,7 +117,7 @@ class SimSender:
             user=self.user,
             password="",
             session=SESSION,
-            silence_ns=SILENCE_NS * 5 // 4,
+            silence_ns=self.silence_ns,
             on_answer=self._answered,
             timeout_ns=2 * SILENCE_NS,
         )

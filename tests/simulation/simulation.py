@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 from attrs import define, field
 
@@ -43,10 +45,12 @@ VOTERS = {
     5: ("SEQ1", "SEQ2", "SEQ3", "REW1", "REW2"),
 }
 
-replay.STRETCH_RECORDS = 16  # so that stretches end within a replay
-replay.TURN_BYTES = 2 * 1024
-tracing.TURN_RECORDS = 5  # so that a trace takes several turns
-tracing.SLICE_ANSWERS = 3
+SMALL_TURNS = (
+    (replay, "STRETCH_RECORDS", 16),  # so that stretches end within a replay
+    (replay, "TURN_BYTES", 2 * 1024),
+    (tracing, "TURN_RECORDS", 5),  # so that a trace takes several turns
+    (tracing, "SLICE_ANSWERS", 3),
+)
 
 
 @define
@@ -110,6 +114,7 @@ class Simulation:
                 self.checker.answered,
                 stubborn=random.random() < 0.5,
                 flaky=answers_get_lost and random.random() < 0.5,
+                patient=profile == "figure8",
             )
             for index in range(random.randrange(1, 4))
         ]
@@ -125,6 +130,12 @@ class Simulation:
 
     def run(self) -> Outcome:
         """From the start to the verdict."""
+        with ExitStack() as stack:
+            for module, name, value in SMALL_TURNS:
+                stack.enter_context(mock.patch.object(module, name, value))
+            return self._run()
+
+    def _run(self) -> Outcome:
         world = self.world
         logger = logging.getLogger("seqcast")
         handler = TraceHandler(world)
