@@ -64,6 +64,33 @@ def test_a_rewinder_is_asked_when_the_slower_line_has_passed_the_hole() -> None:
     world.check(7)
 
 
+def test_a_hole_that_is_passed_in_part_is_no_reason_for_a_login() -> None:
+    """What is left of it the slower line is about to bring."""
+    world = two_lines(history=9)
+    world.live(8, 2)
+    world.beat(6, 1)
+    world.pass_time(10 * MS)
+    assert world.opened == []
+    world.live(6, 2, 1)
+    world.pass_time(5 * MS)
+    assert len(world.opened) == 1
+    world.check(9)
+
+
+def test_a_small_hole_is_requested_while_a_large_one_may_still_be_brought() -> None:
+    world = two_lines(small_gap=10, history=101)
+    world.live(5, 5)
+    world.live(100, 2)
+    world.live(5, 3, 1)
+    world.pass_time(5 * MS)
+    assert [(r.sequence_number, r.count) for r in world.requests] == [(3, 2)]
+    assert world.opened == []
+    world.reply(world.requests[0])
+    world.pass_time(30 * MS)
+    assert len(world.opened) == 1  # nobody brought the large one
+    world.check(101)
+
+
 @pytest.mark.parametrize("small_gap", [0, SMALL_GAP])
 def test_a_line_that_died_just_now_is_waited_for_until_the_patience_is_over(small_gap: int) -> None:
     world = two_lines(small_gap=small_gap, history=7)

@@ -183,7 +183,9 @@ def test_a_start_beyond_the_end_is_told_where_the_end_is() -> None:
 
 @pytest.mark.parametrize("bad", [{"corrupt_at": 30}, {"keeps_from": 50}])
 def test_an_end_after_something_bad_is_not_believed(bad: dict[str, object]) -> None:
-    world = World(history=120, archive=True, rewinders=2, plans=[{"ends": True, **bad}, {"ends": True}])
+    world = World(
+        history=120, archive=True, rewinders=2, plans=[{"ends": True, "batch": 200, **bad}, {"ends": True}]
+    )
     world.pass_time(100 * MS)
     world.check(120)
     assert (world.reception.archived_end, len(world.opened)) == (121, 2)
