@@ -76,6 +76,8 @@ def test_files_are_small(path: Path) -> None:
 
 MACHINES = [
     "moldudp/receiver.py",
+    "moldudp/bucket.py",
+    "moldudp/pacing.py",
     "moldudp/requests.py",
     "moldudp/downstream.py",
     "moldudp/cadence.py",
@@ -93,6 +95,11 @@ MACHINES = [
     "sequencer/primary.py",
     "sequencer/takeover.py",
     "seqcast/reception.py",
+    "seqcast/front.py",
+    "seqcast/rotation.py",
+    "seqcast/lookout.py",
+    "seqcast/line_watch.py",
+    "seqcast/session_watch.py",
     "seqcast/submission.py",
     "seqcast/assembly.py",
 ]
