@@ -413,14 +413,14 @@ def test_a_sender_that_does_not_take_its_answers_gets_no_more_of_them() -> None:
     assert len(peer.told()) == 1 + tracing.SLICE_ANSWERS
     peer.client.connection.takes = False
     for _ in range(100):
-        peer.room()
         port.submit.press(0)
+        peer.room()
     assert peer.client.session.output_bytes == tracing.SLICE_ANSWERS * (ANSWER.size + 3)
     peer.client.connection.takes = True
     told = []
     for _ in range(10):
-        peer.room()
         port.submit.press(0)
+        peer.room()
         told += peer.told()
     assert len(told) == 10_000 - tracing.SLICE_ANSWERS
     assert told[-1] == (10_000, port.log.last - 1, 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 from attrs import define, field
 
@@ -46,8 +47,7 @@ VOTERS = {
 replay.SMALL_BYTES = 1 << 30  # a simulated disk has no descriptor to send from
 replay.STRETCH_RECORDS = 16  # so that stretches end within a replay
 replay.TURN_BYTES = 2 * 1024
-tracing.TURN_RECORDS = 5  # so that a trace takes several turns
-tracing.SLICE_ANSWERS = 3
+TRACING = {"TURN_RECORDS": 5, "SLICE_ANSWERS": 3}  # so that a trace takes several turns
 
 
 @define
@@ -126,6 +126,10 @@ class Simulation:
 
     def run(self) -> Outcome:
         """From the start to the verdict."""
+        with mock.patch.multiple(tracing, **TRACING):
+            return self._run()
+
+    def _run(self) -> Outcome:
         world = self.world
         logger = logging.getLogger("seqcast")
         handler = TraceHandler(world)
