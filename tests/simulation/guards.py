@@ -186,9 +186,9 @@ GUARDS: dict[str, tuple[Callable[[], list[Any]], str, int, int]] = {
     "dedup": (_dedup, "crashes", 3, 20),
     "crc": (_crc, "disks", 3, 20),
     "readmission": (_readmission, "disks", 3, 60),
-    "runs": (_runs, "mixed", 3, 20),
-    "part": (_part, "mixed", 3, 20),
-    "trace": (_trace, "mixed", 3, 20),
+    "runs": (_runs, "mixed", 3, 10),
+    "part": (_part, "mixed", 3, 10),
+    "trace": (_trace, "mixed", 3, 10),
 }
 """Name of each guard: what takes it away, the faults that need it, voters, and seeds within which it is missed."""
 
