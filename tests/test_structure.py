@@ -92,6 +92,7 @@ MACHINES = [
     "sequencer/ordering.py",
     "sequencer/primary.py",
     "sequencer/takeover.py",
+    "sequencer/tracing.py",
     "seqcast/reception.py",
     "seqcast/submission.py",
     "seqcast/assembly.py",
