@@ -94,6 +94,7 @@ MACHINES = [
     "sequencer/ordering.py",
     "sequencer/primary.py",
     "sequencer/takeover.py",
+    "sequencer/tracing.py",
     "seqcast/reception.py",
     "seqcast/front.py",
     "seqcast/rotation.py",
