@@ -270,7 +270,10 @@ class Reception:
         mold.spare_front(answered)
         asked = sum(gap.count for gap in mold.gaps() if not answered or gap.first != mold.next_number)
         self._asking = 0 < asked <= self.repair.small_gap
-        return mold.requests(now_ns) if self._asking else []
+        if not self._asking:
+            return []
+        self._front.look(mold, now_ns)  # holes that close beside a rewind are counted like all others
+        return mold.requests(now_ns)
 
     def _blame(self, reason: str) -> None:
         """Nothing more is wanted of this rewinder."""

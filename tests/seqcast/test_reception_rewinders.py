@@ -115,6 +115,7 @@ def test_holes_beyond_the_one_that_is_replayed_are_asked_for() -> None:
     assert world.opened[0][1].closed
     assert world.opened[0][1].given <= 1010 - 2
     assert world.reception.repeated < 20
+    assert world.reception.gaps_filled >= 1
 
 
 def test_nothing_is_asked_for_beside_a_replay_that_the_window_cannot_wait_for() -> None:
