@@ -69,6 +69,7 @@ class NodeMachine(Machine):
         self.disk = MemoryStorage()
         self.disk.on_sync = self._synced
         self.former_disks: list[MemoryStorage] = []
+        self.old_disks: dict[str, MemoryStorage] = {}  # by session, the last one at the end
         self.process: Node | None = None
         self.handlers: Mapping[str, Any] = {}
         self.told = events
@@ -86,6 +87,15 @@ class NodeMachine(Machine):
     def storage(self, _settings: NodeSettings) -> MemoryStorage:
         """The disk, which holds one session."""
         return self.disk
+
+    def old_sessions(self, settings: NodeSettings) -> list[str]:
+        """The other sessions that were kept here; the last one first."""
+        return [name for name in reversed(self.old_disks) if name != settings.session_name]
+
+    def old_storage(self, _settings: NodeSettings, session: str) -> MemoryStorage | None:
+        """The disk of one of them."""
+        disk = self.old_disks.get(session)
+        return None if disk is None else disk.reader()
 
     def set_aside(self, _settings: NodeSettings) -> str:
         """Put the disk aside, and take a new one."""
