@@ -84,7 +84,7 @@ class Opening:
     storage: Storage
     _segments: SegmentSet = field(init=False)
     _state: StreamState = field(factory=StreamState, init=False)
-    _commit: int = field(init=False)
+    _marks: Marks = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         try:
@@ -108,10 +108,9 @@ class Opening:
         firsts = first_numbers(self.storage.names())
         if not firsts:
             raise LogMissing(f"{self.storage.describe('')}: there is no log")
-        marks = Marks(self.storage, session)
-        if marks.rebuilt:
+        self._marks = Marks(self.storage, session)
+        if self._marks.rebuilt:
             raise LogError(f"{self.storage.describe('')}: {NO_MARKS}")
-        self._commit = marks.commit
         self._segments = SegmentSet(self.storage, session, firsts)
         self._segments.tail = self._segments.bare(len(firsts) - 1)
 
@@ -135,17 +134,16 @@ class Opening:
             stop = self._state.read(tail)
         if stop is Stop.SENDERS:
             raise LogError(f"{tail.file}: record {tail.last + 1}: {STOP_REASONS[stop]}")
-        if stop is not Stop.EMPTY:
-            refuse_damage(tail, stop)
-        if self._commit > tail.last:
+        if stop is not Stop.EMPTY and not self._marks.lost_machine:
+            refuse_damage(tail, stop)  # else what was not synced may have holes
+        commit = self._marks.commit
+        if commit > tail.last:
             raise LogError(
-                f"{tail.file}: records up to {self._commit} were committed, and those above {tail.last} are not there"
+                f"{tail.file}: records up to {commit} were committed, and those above {tail.last} are not there"
             )
         tail.verified = True
         session = self.name.encode("ascii").ljust(SESSION_BYTES)
-        return OldSession(
-            self.name, LogReader(session, self._segments, self._state), self._commit, self.storage
-        )
+        return OldSession(self.name, LogReader(session, self._segments, self._state), commit, self.storage)
 
 
 def open_old_session(name: str, storage: Storage) -> OldSession:

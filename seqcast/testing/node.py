@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from attrs import evolve
+
 from rewinder.access import Authority
 from rewinder.dial import Patience
 from rewinder.errors import ForkedLog, LogError, StorageFull
@@ -181,6 +183,15 @@ class NodeMachine(Machine):
         disk.on_sync = self._synced
         self.disk = disk
         self.told("disk" if why is None else "amnesia", self)
+
+    def change_session(self, session: bytes) -> None:
+        """The node starts again with another session (ten bytes); the log of the present one is kept."""
+        self.kill("configured anew")
+        old, self.settings = self.settings, evolve(self.settings, session=session)
+        self.old_disks[old.session_name] = self.disk
+        kept = self.old_disks.pop(self.settings.session_name, None)
+        self.replace_disk(kept or MemoryStorage(self.disk.boot_id), "another session")
+        self.restart_later()
 
     def _new_process(self) -> Node:
         settings = self.settings

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from attrs import evolve
 from old_logs import make_log, write_log
 
+from rewinder.errors import LogLocked
 from rewinder.listing import LISTED_LIMIT, NOT_LOOKED_AT, REFRESH_NS, STEP_BYTES, STEP_PAUSE_NS, Listing
 from rewinder.marks import MARKS_FILE
 from rewinder.memory import MemoryStorage
+from rewinder.storage import FileStorage
 from rewinder.surroundings import Machine
-from seqcast.testing.fabric import Fabric
-from seqcast.testing.node import NodeMachine, node_settings
-from seqcast.testing.world import World
+from seqcast.testing.node import node_settings
 
 
 def run(listing: Listing) -> int:
@@ -72,6 +73,25 @@ def test_the_newest_first_and_nothing_but_old_sessions(tmp_path: Path) -> None:
     ]
 
 
+def test_the_storage_of_an_old_session(tmp_path: Path) -> None:
+    settings, machine = settings_in(tmp_path), Machine()
+    make_log(tmp_path, "A", 10)
+    (tmp_path / "FILE").write_text("no directory")
+    assert machine.old_storage(settings, "NEVER") is None
+    assert machine.old_storage(settings, "FILE") is None
+    writer = FileStorage(tmp_path / "A")
+    with pytest.raises(LogLocked):
+        machine.old_storage(settings, "A")
+    writer.close()
+    storage = machine.old_storage(settings, "A")
+    assert storage is not None
+    assert not storage.writable
+    with pytest.raises(LogLocked):
+        FileStorage(tmp_path / "A")
+    storage.close()
+    FileStorage(tmp_path / "A").close()
+
+
 def test_a_log_that_cannot_be_trusted_is_listed_with_the_reason(tmp_path: Path) -> None:
     (make_log(tmp_path, "A", 10) / MARKS_FILE).unlink()
     (tmp_path / "EMPTY").mkdir()
@@ -117,19 +137,3 @@ def test_the_list_is_bounded(tmp_path: Path) -> None:
     assert run(listing) == LISTED_LIMIT + 1
     assert len(listing.rows()) == LISTED_LIMIT
     assert {each["problem"] for each in listing.rows()} == {"it has gone"}
-
-
-def test_a_simulated_machine_has_old_sessions_too(tmp_path: Path) -> None:
-    settings = settings_in(tmp_path)
-    machine = NodeMachine(Fabric(World(1)), "REW1", settings, lambda _event, _machine: None)
-    for name in ("A", "B", "PRESENT"):
-        machine.old_disks[name] = MemoryStorage()
-        write_log(machine.old_disks[name], name, 10, 8, end=False)
-    assert machine.old_sessions(settings) == ["B", "A"]
-    assert machine.old_storage(settings, "C") is None
-    listing = Listing(
-        lambda: machine.old_sessions(settings), lambda name: machine.old_storage(settings, name)
-    )
-    listing.refresh(0)
-    run(listing)
-    assert listing.rows() == [row("B", 1, 8, 10, ended=False), row("A", 1, 8, 10, ended=False)]

@@ -120,6 +120,18 @@ def test_reading_changes_nothing(tmp_path: Path) -> None:
     assert {path.name: path.read_bytes() for path in directory.iterdir()} == before
 
 
+def test_after_the_loss_of_the_machine_a_hole_above_the_commit_mark_does_no_harm(tmp_path: Path) -> None:
+    directory = make_log(tmp_path, "OLD", 10, 4)
+    edit(directory / segment_name(1), 64 + 5 * 90, bytes(100))
+    with pytest.raises(CorruptRecord, match="lies whole behind it"):
+        open_log(directory)
+    session = open_old_session("OLD", FileStorage(directory, writable=False, boot_id="another"))
+    assert (session.shown, session.log.last) == (4, 5)
+    edit(directory / segment_name(1), 64 + 2 * 90, bytes(100))
+    with pytest.raises(LogError, match="up to 4 were committed, and those above 2 are not there"):
+        open_old_session("OLD", FileStorage(directory, writable=False, boot_id="another"))
+
+
 # what is not shown at all
 
 
