@@ -99,6 +99,8 @@ def test_a_session_that_ended_is_replayed_in_the_next_one(tmp_path: Path) -> Non
                 assert (counters["archive.opened"], counters["archive.unknown"]) == (1, 1)
                 assert "there is no session b'NEVER' here" in bus.nodes[name].log
 
+            with bus.receiver(session="OLD", lines=()) as old:
+                assert [message.payload for message in old] == [b"old %d" % n for n in range(MESSAGES)]
             sender.send(b"and on")
             sender.flush(20)
             assert next(iter(receiver)).payload == b"and on"
@@ -163,6 +165,8 @@ def test_of_a_session_that_was_left_behind_only_what_was_committed_is_replayed(t
         beyond = replay(address_of(bus, "REW3"), b"OLD", committed + 2)
         assert beyond.accepted == (b"       OLD", committed + 1)
         assert beyond.kinds == b"AZ"
+        with bus.receiver(session="OLD", lines=()) as old:
+            assert [message.payload for message in old] == [b"old %d" % n for n in range(MESSAGES)]
         row = old_session(bus, "REW3")
         assert (row["shown"], row["last"], row["ended"]) == (committed, committed + 50, False)
 
