@@ -277,17 +277,15 @@ class Receiver:
             left = WAIT_SECONDS if deadline_ns is None else (deadline_ns - clock.read()) / 1e9
             if left <= 0:
                 raise TimedOut(f"no session has followed {self.session_name!r} within {timeout:g} s")
-            self._downlink.look_after(self._pump.clock.now_ns)
-            self._pump.turn(int(min(left, WAIT_SECONDS) * 1e9))
+            self._look_out(int(min(left, WAIT_SECONDS) * 1e9))
         return self._move_on()
 
     async def following_session(self) -> str:
         """Go on with the session that follows this one, as `next_session` does, without stopping the event loop."""
         while self._succession.successor is None:
             self._check_unpinned()
-            self._downlink.look_after(self._pump.clock.read())
+            self._look_out(0)
             await until_ready(self._pump)
-            self._pump.turn(0)
         return self._move_on()
 
     def save(self, checkpoint: Checkpoint, snapshot: bytes = b"") -> None:
@@ -345,6 +343,13 @@ class Receiver:
         if succession.due(self._archive_read or not self.endpoints.rewinders, now_ns):
             assert succession.successor is not None
             raise SessionChanged(succession.successor, succession.session, self.position)
+
+    def _look_out(self, limit_ns: int) -> None:
+        """A turn for the sake of what the lines carry; nothing more of this session is delivered."""
+        while self._downlink.records(self._pump.clock.now_ns) is not None:
+            pass
+        self._downlink.look_after(self._pump.clock.now_ns)
+        self._pump.turn(limit_ns)
 
     def _check_unpinned(self) -> None:
         if self.session is not None:
