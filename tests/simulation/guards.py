@@ -149,7 +149,7 @@ def _readmission() -> list[Any]:
 
 GUARDS: dict[str, tuple[Callable[[], list[Any]], str, int, int]] = {
     "quorum": (_quorum, "mixed", 3, 5),
-    "promise": (_promise, "crashes", 3, 20),
+    "promise": (_promise, "figure8", 3, 20),
     "epoch-tag": (_epoch_tag, "crashes", 3, 20),
     "adoption": (_adoption, "crashes", 3, 100),
     "own-epoch": (_own_epoch, "figure8", 3, 20),
