@@ -59,6 +59,9 @@ SUSPECT_NS = SECOND
 WAIT_SECONDS = 60.0
 """How long waiting goes on, in virtual seconds, before it is taken for in vain."""
 
+END_SECONDS = 1.0
+"""How long coroutines that were cancelled have, in virtual seconds, before the bus is closed over them."""
+
 LINES = (Line(GROUP, 1), Line("239.0.0.2", 1))
 
 
@@ -313,10 +316,12 @@ class Bus:
         self._open.clear()
         for machine in self._machines:
             machine.kill()
-        for task in asyncio.all_tasks(self.loop):
+        tasks = asyncio.all_tasks(self.loop)
+        for task in tasks:
             task.cancel()
         if not self.loop.is_closed():
-            self.loop.run_until_complete(asyncio.sleep(0))
+            if tasks:  # a cancelled task may await others before it ends, as `asyncio.wait_for` does
+                self.loop.run_until_complete(asyncio.wait(tasks, timeout=END_SECONDS))
             self.loop.close()
         self._logger.removeHandler(self._handler)
         self._logger.setLevel(self._before[0])
