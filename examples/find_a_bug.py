@@ -63,7 +63,9 @@ def scenario(bus: Bus, pay: Pay) -> None:
                 earlier = paid.setdefault(message.payload, message.number)
                 if earlier != message.number:
                     app.note(f"{message.payload.decode()} is there twice")
-                    raise AssertionError(f"{message.payload.decode()} is record {earlier} and {message.number}")
+                    raise AssertionError(
+                        f"{message.payload.decode()} is record {earlier} and {message.number}"
+                    )
 
     bus.wait_for_primary()
     Troubles(bus, seconds=1.0, count=3, kinds=("failover", "pause", "cut"))

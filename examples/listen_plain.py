@@ -10,7 +10,7 @@ import socket
 import struct
 import sys
 
-END_OF_SESSION = 0xFFFF
+END_OF_SESSION = 0xFFFF  # in the place of a count: no messages follow, ever
 
 
 def main() -> None:
@@ -20,6 +20,7 @@ def main() -> None:
     listener.bind((group, port))
     membership = socket.inet_aton(group) + socket.inet_aton("127.0.0.1")
     listener.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, membership)
+    print("listening", flush=True)
     following = count = 0
     while count != END_OF_SESSION:
         packet = listener.recv(65536)
@@ -28,12 +29,11 @@ def main() -> None:
             print(f"missed {following} to {number - 1}", flush=True)
         following, offset = max(following, number), 20
         for n in range(number, number + count if count != END_OF_SESSION else number):
-            (length,) = struct.unpack_from(">H", packet, offset)
-            record, offset = packet[offset + 2 : offset + 2 + length], offset + 2 + length
+            begin, offset = offset + 2, offset + 2 + int.from_bytes(packet[offset : offset + 2], "big")
             if n == following:  # lower numbers come again after a failover
                 following += 1
-                if record[-28] == 0:  # kind 0 are the messages
-                    print(n, record[:-28].decode("ascii", "replace"), flush=True)
+                if packet[offset - 28] == 0:  # kind 0 are the messages
+                    print(n, packet[begin : offset - 28].decode("ascii", "replace"), flush=True)
 
 
 if __name__ == "__main__":

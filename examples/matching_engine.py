@@ -1,7 +1,7 @@
 """A matching engine that any number of machines run, all with the same trades: a replicated state machine.
 
     python examples/matching_engine.py run/seqcast.toml run/engine.saved
-    printf 'sell 100 1005\nbuy 60 1010\n' | seqcast send --user ALPHA -
+    (echo sell 100 1005; echo buy 60 1010) | seqcast send --user ALPHA -
 
 A message is an order: `buy SHARES PRICE`, `sell SHARES PRICE`, either with a third number, the seconds it is good
 for, or `cancel NUMBER`. The stream does the hard parts: its numbers name the orders, its order is their priority, its
@@ -62,7 +62,9 @@ class MatchingEngine(StateMachine):
         match message.payload.split():
             case [b"cancel", number] if _is_number(number):
                 self._cancel(int(number), message.sender)
-            case [b"buy" | b"sell" as side, *numbers] if len(numbers) in {2, 3} and all(map(_is_number, numbers)):
+            case [b"buy" | b"sell" as side, *numbers] if len(numbers) in {2, 3} and all(
+                map(_is_number, numbers)
+            ):
                 shares, price, *seconds = map(int, numbers)
                 expires_ns = message.time_ns + seconds[0] * 10**9 if seconds else NEVER_NS
                 order = Order(message.number, message.sender, side.decode(), shares, price, expires_ns)
