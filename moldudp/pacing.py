@@ -10,10 +10,11 @@ The specifications leave this to the receiver. The rules here:
 - A request that brought nothing is repeated, each time after twice the pause, up to a limit; jittered too.
 - A request that brought a part is over. What it left open is requested at once: a reply is one packet,
   so this is the normal way of a long gap.
-- A bucket bounds how many messages are requested in a second; what it holds back goes out later, lowest first.
+- A bucket bounds how many messages are requested in a second; what it holds back goes out later, the longest due
+  first.
 
-The lowest messages come first wherever something is bounded, because nothing beyond them can be delivered before
-they are there.
+Among requests that are new the lowest messages come first, because nothing beyond them can be delivered before they
+are there.
 """
 
 from __future__ import annotations
@@ -106,11 +107,11 @@ class _Hole:
 
 @define
 class _Asked:
-    """A request that brought nothing yet, and when it is repeated."""
+    """A request that brought nothing yet, and when it is sent, or sent again."""
 
     first: int
     end: int
-    due_ns: int = 0
+    due_ns: int
     attempts: int = 0
 
 
@@ -165,7 +166,8 @@ class Pacer:
         fresh = self._fresh(now_ns)
         if not wanted and not fresh:
             return []
-        wanted = sorted([*wanted, *fresh], key=lambda asked: asked.first)
+        # The longest due first, so that repetitions of the lowest never keep the others out at a low rate.
+        wanted = sorted([*wanted, *fresh], key=lambda asked: (asked.due_ns, asked.first))
         requests = []
         for asked in wanted:
             if not self.bucket.take(asked.end - asked.first, now_ns):
@@ -176,7 +178,7 @@ class Pacer:
         sent = [asked for asked in fresh if asked.attempts]
         if sent:
             self._asked = sorted([*self._asked, *sent], key=lambda asked: asked.first)
-        return requests
+        return sorted(requests, key=lambda gap: gap.first)
 
     def deadline_ns(self) -> int | None:
         """When `due` has something to say; None while nothing is missing."""
@@ -199,7 +201,8 @@ class Pacer:
             for start in range(first, end, self.pacing.request_messages):
                 if len(fresh) >= room:
                     break
-                fresh.append(_Asked(start, min(end, start + self.pacing.request_messages)))
+                stop = min(end, start + self.pacing.request_messages)
+                fresh.append(_Asked(start, stop, self._open_ns(hole, start)))
         return fresh
 
     def _open_ns(self, hole: _Hole, first: int) -> int:

@@ -33,21 +33,19 @@ class Lookout:
     """Events that nobody took, and that gave way to newer ones."""
     due_ns: int = field(default=0, init=False)
     """When to look again."""
-    _came_ns: int | None = field(default=None, init=False)  # a datagram, good or bad
     _heard: tuple[int, ...] = field(default=(), init=False)
     _events: deque[Event] = field(factory=deque, init=False)
 
-    def came(self, now_ns: int) -> None:
-        """Something came on a line. Whether it was any good shows at the next look."""
-        self._came_ns = now_ns
+    def look(self, mold: moldudp.Receiver, came_ns: int | None, now_ns: int) -> None:
+        """See what the lines have brought: who is well, and whether it is still our session.
 
-    def look(self, mold: moldudp.Receiver, now_ns: int) -> None:
-        """See what the lines have brought: who is well, and whether it is still our session."""
+        `came_ns` is when a datagram came last, good or bad; None before the first.
+        """
         self.due_ns = now_ns + LOOK_NS
         lines = mold.lines
         heard = lines.heard[: len(LINE_NAMES)]
-        if heard != self._heard and self._came_ns is not None:
-            self._heard, self.heard_ns = heard, self._came_ns
+        if heard != self._heard and came_ns is not None:
+            self._heard, self.heard_ns = heard, came_ns
         elif self.heard_ns is None:
             self.heard_ns = now_ns
         for event in self.line_watch.look(lines, now_ns):

@@ -98,6 +98,7 @@ class Reception:
     _rotation: Rotation = field(init=False)
     _front: Front = field(init=False)
     _incoming: Iterator[Messages] | None = field(default=None, init=False)
+    _came_ns: int | None = field(default=None, init=False)
     _calm_until_ns: int = field(default=0, init=False)  # nothing to do before, but for holes and rewinds
     _asking: bool = field(default=False, init=False)  # re-requests are in order now
     _given: int = field(default=0, init=False)  # number after the last record that any rewinder gave
@@ -163,8 +164,8 @@ class Reception:
             self._incoming = self.rewind.records(now_ns)
 
     def line_heard(self, now_ns: int) -> None:
-        """Something came on a line."""
-        self.lookout.came(now_ns)
+        """Something came on a line. Whether it was any good shows at the next look."""
+        self._came_ns = now_ns
 
     def due(self, now_ns: int) -> list[bytes]:
         """Do what is due; returns re-request packets to send to a request server."""
@@ -176,19 +177,19 @@ class Reception:
             return []
         self._look(now_ns)
         self._look_after_rewind(now_ns)
-        if self.rewind is not None:
-            return self._due_rewinding(now_ns)
+        self._asking = False
+        if self.rewind is not None and not self._rewind_timer(self.rewind, now_ns):
+            return self._requests_beside(self.rewind, now_ns)
         self.eager = self.eager or (self._silent(now_ns) and not mold.ended)
         repair = self.repair
         front.look(mold, now_ns)
-        self._asking = False
         if not front.open and not self.eager:
             return []
         small = not self.eager and front.missing <= repair.small_gap
         stuck = now_ns - front.since_ns >= repair.patience_ns
         rewinds = self.eager or ((not small or stuck) and now_ns >= front.ready_ns)
         if rewinds and self._begin_rewind(now_ns):
-            return []
+            return [] if self.rewind is None else self._requests_beside(self.rewind, now_ns)
         self._asking = small and repair.small_gap > 0
         return mold.requests(now_ns) if self._asking else []
 
@@ -226,7 +227,7 @@ class Reception:
 
     def _look(self, now_ns: int) -> None:
         lookout, mold = self.lookout, self.mold
-        lookout.look(mold, now_ns)
+        lookout.look(mold, self._came_ns, now_ns)
         mold.wait_for(lookout.line_watch.live, self.repair.line_patience_ns)
         self._calm_until_ns = lookout.due_ns
         if lookout.heard_ns is not None and not mold.ended:
@@ -251,25 +252,26 @@ class Reception:
             self.rewind = self.open_rewind(index, self.mold.next_number, now_ns)
         except OSError as error:
             self._failed(str(error), now_ns)
-        else:
-            self.mold.spare_front(True)
         return True
 
-    def _due_rewinding(self, now_ns: int) -> list[bytes]:
-        """The timers of the rewind, and re-requests beside it."""
-        rewind, mold = self.rewind, self.mold
-        assert rewind is not None
-        self._asking = False
+    def _rewind_timer(self, rewind: Rewind, now_ns: int) -> bool:
+        """Heartbeats and time-outs of the rewind; True when that was its end."""
         deadline = rewind.deadline_ns()
-        if deadline is not None and deadline <= now_ns:
-            rewind.handle_timer(now_ns)
-            self._look_after_rewind(now_ns)
-            if self.rewind is None:
-                return []
+        if deadline is None or deadline > now_ns:
+            return False
+        rewind.handle_timer(now_ns)
+        self._look_after_rewind(now_ns)
+        return self.rewind is None
+
+    def _requests_beside(self, rewind: Rewind, now_ns: int) -> list[bytes]:
+        """Re-requests while a rewind is under way: for the hole in front, too, until it is let in."""
+        mold = self.mold
         if not self.repair.small_gap or mold.full or mold.next_number >= mold.highest:
             return []
-        beyond = sum(gap.count for gap in mold.gaps() if gap.first != mold.next_number)
-        self._asking = 0 < beyond <= self.repair.small_gap
+        answered = rewind.accepted is not None
+        mold.spare_front(answered)
+        asked = sum(gap.count for gap in mold.gaps() if not answered or gap.first != mold.next_number)
+        self._asking = 0 < asked <= self.repair.small_gap
         return mold.requests(now_ns) if self._asking else []
 
     def _blame(self, reason: str) -> None:

@@ -96,6 +96,7 @@ class Fabric:
         self.loss = self.duplicates = self.reorder = 0.0
         self.line_loss: dict[tuple[str, int], float] = {}  # of one group, where it is more than that of all
         self.slow = 1
+        self.stalls = 0.002  # part of the packets that take very much longer
         self.lost_bytes = 0
         self.on_multicast: Callable[[Machine, bytes], None] = lambda _machine, _packet: None
         self.on_datagram: Callable[[SimDatagrams, bytes], None] = lambda _source, _data: None
@@ -112,7 +113,7 @@ class Fabric:
         """How long a packet takes: mostly some tens of microseconds, sometimes very much longer."""
         random = self.world.random
         base = random.randrange(20, 120) * MICROSECOND
-        if random.random() < 0.002:
+        if random.random() < self.stalls:
             base += random.randrange(1, 30) * MILLISECOND
         return base * self.slow
 
