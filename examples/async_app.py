@@ -39,7 +39,8 @@ async def run(configuration: str, user: str, count: int) -> None:
         numbers = [await ticket for ticket in tickets]
         heard = await hearing
     print(f"messages {first} to {first + count - 1} of {user} are records {numbers[0]} to {numbers[-1]}")
-    print(f"heard at the same numbers: {all(number in heard for number in numbers)}")
+    same = all(heard.get(number) == f"message {n}" for n, number in enumerate(numbers, start=1))
+    print(f"heard at the same numbers: {same}")
 
 
 if __name__ == "__main__":
