@@ -321,7 +321,9 @@ class Bus:
             task.cancel()
         if not self.loop.is_closed():
             if tasks:  # a cancelled task may await others before it ends, as `asyncio.wait_for` does
-                self.loop.run_until_complete(asyncio.wait(tasks, timeout=END_SECONDS))
+                done, _ = self.loop.run_until_complete(asyncio.wait(tasks, timeout=END_SECONDS))
+                for task in done:  # what they raise now is that their machines are gone: seen, so not reported
+                    task.cancelled() or task.exception()
             self.loop.close()
         self._logger.removeHandler(self._handler)
         self._logger.setLevel(self._before[0])
