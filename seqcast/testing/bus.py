@@ -62,9 +62,6 @@ SUSPECT_NS = SECOND
 WAIT_SECONDS = 60.0
 """How long waiting goes on, in virtual seconds, before it is taken for in vain."""
 
-END_SECONDS = 1.0
-"""How long coroutines that were cancelled have, in virtual seconds, before the bus is closed over them."""
-
 LINES = (Line(GROUP, 1), Line("239.0.0.2", 1))
 
 
@@ -330,15 +327,7 @@ class Bus:
         self._open.clear()
         for machine in self._machines:
             machine.kill()
-        tasks = asyncio.all_tasks(self.loop)
-        for task in tasks:
-            task.cancel()
-        if not self.loop.is_closed():
-            if tasks:  # a cancelled task may await others before it ends, as `asyncio.wait_for` does
-                done, _ = self.loop.run_until_complete(asyncio.wait(tasks, timeout=END_SECONDS))
-                for task in done:  # what they raise now is that their machines are gone: seen, so not reported
-                    task.cancelled() or task.exception()
-            self.loop.close()
+        self.loop.end()
         self._logger.removeHandler(self._handler)
         self._logger.setLevel(self._before[0])
         self._logger.propagate = self._before[1]
