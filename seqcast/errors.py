@@ -46,6 +46,10 @@ class UnknownLine(SeqcastError, ValueError):
     """A line that the stream does not have. Lines are called a and b; see the configuration."""
 
 
+class SessionEnded(SeqcastError):
+    """The session has ended. What was not acknowledged is not in it: send that in the next session."""
+
+
 class SessionChanged(SeqcastError):
     """The lines carry another session: the next day, or a forced promotion.
 

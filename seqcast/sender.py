@@ -19,7 +19,7 @@ from attrs import define, field
 from native.messages import Messages, MessageTable, table_of
 from seqcast._native import Outbox
 from seqcast.endpoints import Endpoints, endpoints_of, session_of
-from seqcast.errors import NotConnected, SeqcastError, TimedOut, WouldBlock
+from seqcast.errors import NotConnected, SeqcastError, SessionEnded, TimedOut, WouldBlock
 from seqcast.event_loop import LoopTurns
 from seqcast.host import ThisHost
 from seqcast.intake import Intake
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
     from rewinder.pump import Pump
     from seqcast.host import Host
-    from seqcast.submission import Answer
 
 OUTBOX_BYTES = 4 << 20
 """Frames that may be in flight: what a sender has to keep to be able to send it again."""
@@ -54,7 +53,8 @@ class Sender:
     was due the next sequencer is tried; by default that is a little more than the nodes take to miss a primary. One
     thread uses a sender.
 
-    What ends a sender (LoginRefused, StreamLost) is raised by every call from then on, and by its tickets.
+    What ends a sender (LoginRefused, StreamLost, SessionEnded) is raised by every call from then on, and by
+    its tickets.
     """
 
     endpoints: Endpoints = field(converter=endpoints_of)
@@ -91,7 +91,8 @@ class Sender:
             password=self.password,
             session=endpoints.session if self.session is None else self.session,
             silence_ns=endpoints.suspect_ns * 5 // 4 if self.silence_ns is None else self.silence_ns,
-            on_answer=self._answered,
+            on_answer=self._tickets.told,
+            on_end=self._ended,
         )
 
     def __enter__(self) -> Self:
@@ -318,8 +319,10 @@ class Sender:
         self._uplink.look_after(now_ns)
         return 0
 
-    def _answered(self, answer: Answer) -> None:
-        self._tickets.told(answer)
+    def _ended(self) -> None:
+        left = self.in_flight
+        kept_out = f"{left} frame{'' if left == 1 else 's'}" if left else "nothing"
+        self._fail(SessionEnded(f"the session has ended, and {kept_out} of {self.user!r} did not enter it"))
 
     def _ready_to_take(self) -> None:
         """Messages can be numbered once the sequencer has said where this user stopped."""

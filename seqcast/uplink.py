@@ -13,7 +13,7 @@ from attrs import define, field
 
 from rewinder.pump import READABLE, WRITABLE
 from seqcast.errors import LoginRefused
-from souptcp import REJECT_REASONS, Accepted, Closed, Debug, Rejected, Unsequenced, log_in
+from souptcp import REJECT_REASONS, Accepted, Closed, Debug, EndOfSession, Rejected, Unsequenced, log_in
 from souptcp.session import TIMEOUT_NS
 
 if TYPE_CHECKING:
@@ -49,7 +49,8 @@ NEVER_REFUSED_AGAIN = "A"
 class Uplink:
     """Keeps `submission` connected to one of `sequencers`, and moves its frames.
 
-    `on_answer(answer)` is told of each answer. After `silence_ns` without an acknowledgement that was due the next
+    `on_answer(answer)` is told of each answer, `on_end()` that the session has ended: what was not acknowledged by then
+    is not in it. After `silence_ns` without an acknowledgement that was due the next
     sequencer is tried; that is no loss when it was the right one, because whatever it has got needs not be sent
     again. When every sequencer refuses the user, LoginRefused comes out of the pump; StreamLost does when an answer
     contradicts what was acknowledged.
@@ -65,6 +66,7 @@ class Uplink:
     session: bytes
     silence_ns: int
     on_answer: Callable[[Answer], None]
+    on_end: Callable[[], None] = lambda: None
     timeout_ns: int = TIMEOUT_NS
     reconnections: int = field(default=0, init=False)
     trouble: str | None = field(default=None, init=False)
@@ -216,6 +218,11 @@ class Uplink:
                 self.submission.accepted(number)
             case Debug(text):
                 self.trouble = text
+            case EndOfSession():
+                self._not_before_ns = None
+                self.submission.connected()
+                self._drop()
+                self.on_end()
             case Rejected(reason):
                 self._refused(reason, now_ns)
             case Closed(reason):

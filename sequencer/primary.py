@@ -142,8 +142,8 @@ class Primary:
             work += self.port.show(last, now_ns)
         if number > before:
             self.followers.committed(now_ns)
-            if log.ended is not None and number >= log.ended:
-                self.submit.close_all(self._ended_sentence(), now_ns)
+        if log.ended is not None and log.commit >= log.ended and not self.submit.over:
+            self.submit.end(now_ns)
         self.submit.press(now_ns)
         if self.storage_error is not None and now_ns >= self._storage_retry_ns:
             self._look_for_room(now_ns)

@@ -18,6 +18,7 @@ from attrs import define, field
 
 from rewinder.errors import LogError, StorageFull
 from rewinder.record import SENDER_BYTES
+from rewinder.replay import END_PATIENCE_NS
 from rewinder.service import Denied, Granted
 from sequencer.tracing import Tracer
 
@@ -106,6 +107,8 @@ class SubmitPort:
     refuse: str | None = field(default="this node is not the primary", init=False)
     held: bool = field(default=False, init=False)
     """Read nobody: the primary is about to hand over."""
+    over: bool = field(default=False, init=False)
+    """The end of the session is committed: whoever comes is told what he has in it, and that nothing follows."""
     _clients: dict[bytes, Client] = field(factory=dict, init=False)
     _by_slot: dict[int, Client] = field(factory=dict, init=False)
     _tracer: Tracer = field(init=False)
@@ -121,7 +124,7 @@ class SubmitPort:
         denied = self.admission.check(client, request)
         if denied is not None:
             return denied
-        if self.refuse is not None:
+        if self.refuse is not None and not self.over:
             return Denied(b"S", self.refuse)
         name = client.user.encode("ascii").ljust(SENDER_BYTES)
         earlier = self._clients.get(name)
@@ -145,6 +148,9 @@ class SubmitPort:
     def unsequenced(self, client: Client, messages: Messages, now_ns: int) -> None:
         """Order a batch of submissions."""
         state: Submission = client.state
+        if self.over:
+            self.counters.add("submit.after_end", len(messages))
+            return
         if self.refuse is not None:
             client.close(self.refuse, now_ns)
             return
@@ -220,10 +226,18 @@ class SubmitPort:
                 elif client.state.trace is None:
                     client.resume(now_ns)
 
-    def close_all(self, reason: str, now_ns: int) -> None:
-        """End every sender's connection."""
+    def end(self, now_ns: int) -> None:
+        """The end of the session is committed: tell every sender, after all that he has in it."""
+        self.over = True
         for client in list(self._clients.values()):
-            client.close(reason, now_ns)
+            self._end(client, now_ns)
+
+    def _end(self, client: Client, now_ns: int) -> None:
+        """Say that the session has ended, once everything else was told."""
+        state: Submission = client.state
+        if self.over and state.answered and state.trace is None:
+            client.session.end_session(now_ns)
+            client.close("end of session", now_ns, debug=False, patience_ns=END_PATIENCE_NS)
 
     def _answer_first(self, client: Client, now_ns: int) -> None:
         """Tell a sender where it stopped, if that is settled, and begin to tell it what else it wants to know."""
@@ -238,6 +252,8 @@ class SubmitPort:
         if state.trace is not None:
             self.counters.add("submit.traces")
             self._trace(client, now_ns)
+        else:
+            self._end(client, now_ns)
 
     def _trace(self, client: Client, now_ns: int) -> None:
         """Tell a sender more out of the log. It is not read until that is all: so little waits to be told after it."""
@@ -258,7 +274,9 @@ class SubmitPort:
             return
         state.trace = None
         self._answer(client)
-        if not self._paused:
+        if self.over:
+            self._end(client, now_ns)
+        elif not self._paused:
             client.resume(now_ns)
 
     def _answer(self, client: Client) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from seqcast.errors import MessageTooLarge, NotConnected, SeqcastError, TimedOut, WouldBlock
+from seqcast.errors import MessageTooLarge, NotConnected, SeqcastError, SessionEnded, TimedOut, WouldBlock
 from seqcast.testing import Bus, Troubles
 
 if TYPE_CHECKING:
@@ -307,3 +307,46 @@ async def _of(ticket) -> int:
 
 async def nothing(_app: App) -> None:
     """An app that is used from outside."""
+
+
+class TestEndOfSession:
+    def test_what_did_not_enter_is_known_not_to_have(self, bus: Bus) -> None:
+        """No time-out and no guess: the session is over, and the sender is told what it has in it."""
+        sender, other = bus.sender(), bus.sender("BETA")
+        other.open()
+        kept = [sender.send(b"%d" % n) for n in range(3)]
+        sender.flush()
+        bus.end_session()
+        bus.run(0.5)
+        late = other.send(b"too late")
+        with pytest.raises(
+            SessionEnded, match="the session has ended, and 1 frame of 'BETA' did not enter it"
+        ):
+            late.wait()
+        assert [ticket.wait() for ticket in kept] == [2, 3, 4]
+        assert sender.flush() == 4
+        with pytest.raises(SessionEnded, match="and 1 frame of 'ALPHA'"):
+            sender.send(b"x").wait()
+        assert [m.payload for m in bus.receiver()] == [b"0", b"1", b"2"]
+
+    @pytest.mark.bus(seeds=10)
+    def test_a_sender_that_was_cut_off_learns_its_numbers_all_the_same(self, bus: Bus) -> None:
+        sender = bus.sender()
+        sender.open()
+        tickets = [sender.send(b"%d" % n) for n in range(20)]
+        bus.run_until(lambda: bus.last >= 10)
+        for name in bus.nodes:
+            bus.cut("app-1", name)
+        bus.end_session()
+        bus.run(0.5)
+        if bus.random.random() < 0.5:
+            bus.fail_over()
+        for name in bus.nodes:
+            bus.mend("app-1", name)
+        with suppress(SessionEnded):
+            sender.flush(30)
+        numbers = [ticket.number for ticket in tickets if ticket.number is not None]
+        assert [m.number for m in bus.receiver()] == numbers
+        for ticket in tickets[len(numbers) :]:
+            with pytest.raises(SessionEnded):
+                ticket.wait(timeout=0)
