@@ -64,6 +64,31 @@ def render_failover(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def render_delivery(result: dict[str, Any]) -> str:
+    """The whole report of `bench.delivery`."""
+    settings = result["settings"]
+    columns = ("messages_per_second", "messages_per_cpu_second")
+    rows = [["", "min", "median", "max", "min", "median", "max"]]
+    for name, figures in result["ways"].items():
+        rows.append(
+            [
+                name,
+                *(f"{figures[column][key]:,.0f}" for column in columns for key in ("min", "median", "max")),
+            ]
+        )
+    lines = [
+        sentence(result["machine"]),
+        f"{settings['message_bytes']} bytes a message, {settings['messages']:,} in a round, "
+        f"{settings['rounds']} rounds",
+        "",
+        "messages a second: by the clock, all processes on this machine; and by the processor time of the app alone",
+        *_columns(rows),
+        "",
+        *(result["problems"] or ["every message came, once and in order"]),
+    ]
+    return "\n".join(lines)
+
+
 def _throughput(result: dict[str, Any]) -> list[str]:
     rows = [
         ["", "min", "median", "max"],

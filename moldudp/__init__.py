@@ -10,13 +10,14 @@ Machines without sockets or clocks, usable apart from the bus:
 `MOLDUDP64` and `MOLDUDP` read and write single packets; `moldudp.sockets` opens the sockets.
 """
 
+from moldudp.bucket import Bucket
 from moldudp.cadence import Cadence
 from moldudp.downstream import Downstream
 from moldudp.errors import LocalProtocolError, ProtocolError, RemoteProtocolError
 from moldudp.faults import Faults
 from moldudp.pacing import Gap, Pacing
 from moldudp.packets import MOLDUDP, MOLDUDP64, Codec, Header, Packet, session_field
-from moldudp.receiver import FIRST_SEEN, Receiver, ReceiverCounters
+from moldudp.receiver import FIRST_SEEN, Foreign, LineCounters, Receiver, ReceiverCounters
 from moldudp.requests import ListStore, MessageStore, RequestServer
 from moldudp.sockets import granted_receive_buffer, multicast_receiver, multicast_sender, request_socket
 
@@ -24,12 +25,15 @@ __all__ = [
     "FIRST_SEEN",
     "MOLDUDP",
     "MOLDUDP64",
+    "Bucket",
     "Cadence",
     "Codec",
     "Downstream",
     "Faults",
+    "Foreign",
     "Gap",
     "Header",
+    "LineCounters",
     "ListStore",
     "LocalProtocolError",
     "MessageStore",

@@ -140,6 +140,12 @@ class Window:
         return number
 
     @property
+    def held(self) -> int:
+        """Datagrams that wait behind a gap."""
+        held: int = self._state.held
+        return held
+
+    @property
     def end_number(self) -> int:
         """Next-number at the end of the session; 0 while that is not known."""
         number: int = self._state.end_number
@@ -156,6 +162,14 @@ class Window:
         if not self._state.session_known:
             return None
         return bytes(ffi.buffer(self._state.session))
+
+    @property
+    def foreign(self) -> tuple[bytes, int, int] | None:
+        """The other session heard last: its ten bytes, datagrams in a row, highest next-number; None without one."""
+        state = self._state
+        if not state.foreign_row:
+            return None
+        return bytes(ffi.buffer(state.foreign)), state.foreign_row, state.foreign_highest
 
     def counters(self, names: Iterable[str]) -> dict[str, int]:
         """The counters of these names."""

@@ -21,7 +21,7 @@ from attrs import fields, frozen
 
 from moldudp._native import Window
 from moldudp.errors import LocalProtocolError
-from moldudp.pacing import Gap, Pacer, Pacing
+from moldudp.pacing import Gap, Lines, Pacer, Pacing
 from moldudp.packets import MOLDUDP64, Codec, session_field
 
 if TYPE_CHECKING:
@@ -89,13 +89,42 @@ class ReceiverCounters:
     """Cut at a message that failed the check."""
     refused: int
     """Errors that ICMP left on the socket: a request went nowhere."""
+    requests_held: int
+    """Times that the request rate held requests back for a while."""
     line_datagrams: tuple[int, ...]
     """All, for each line."""
+    line_heard: tuple[int, ...]
+    """Of them the good ones of the session, duplicates among them: a line that is well is heard."""
     line_highest: tuple[int, ...]
     """Highest next-number heard of, on each line."""
 
 
-_SCALARS = [name.name for name in fields(ReceiverCounters) if not name.name.startswith("line_")]
+_SCALARS = [
+    name.name for name in fields(ReceiverCounters) if not name.name.startswith(("line_", "requests_"))
+]
+
+
+@frozen
+class LineCounters:
+    """What each line has brought; a snapshot that costs little. Lines that are not there have zeros."""
+
+    heard: tuple[int, ...]
+    """Good datagrams of the session, duplicates among them."""
+    highest: tuple[int, ...]
+    """Highest next-number heard of."""
+
+
+@frozen
+class Foreign:
+    """Another session on the lines: the last one that spoke."""
+
+    session: bytes
+    """Its ten bytes, whatever they are."""
+    datagrams: int
+    """How many good datagrams of it came since the last one of a third session. One that says it has ended
+    is no longer kept."""
+    next_number: int
+    """The highest next-number in them."""
 
 
 class Receiver:
@@ -143,6 +172,10 @@ class Receiver:
             check=check,
         )
         self._pacer = Pacer(pacing or Pacing(), random)
+        self._held_datagrams = held_datagrams
+        self._waited_lines: tuple[int, ...] = ()
+        self._patience_ns = 0
+        self._spares_front = False
         self._changed = False
         self._now_ns = 0
 
@@ -215,6 +248,31 @@ class Receiver:
         """The number that the end of the session announced as the next; None before."""
         return self._window.end_number or None
 
+    @property
+    def lines(self) -> LineCounters:
+        """What each line has brought."""
+        window = self._window
+        return LineCounters(window.line_counters("line_heard"), window.line_counters("line_highest"))
+
+    @property
+    def foreign(self) -> Foreign | None:
+        """The other session that was heard last; None when there was none, or when it said that it has ended."""
+        foreign = self._window.foreign
+        return None if foreign is None else Foreign(*foreign)
+
+    @property
+    def passed(self) -> int | None:
+        """Every line that is waited for has passed the messages below; None when none is waited for."""
+        if not self._waited_lines:
+            return None
+        highest = self._window.line_counters("line_highest")
+        return min(highest[line] for line in self._waited_lines)
+
+    @property
+    def full(self) -> bool:
+        """True when one more datagram behind a gap makes the lowest give way."""
+        return self._window.held >= self._held_datagrams
+
     def gaps(self, limit: int = LISTED_GAPS) -> list[Gap]:
         """What is missing, lowest first: for programs that fill gaps, or pace requests, themselves."""
         return [Gap(first, count) for first, count in self._window.gaps(limit)]
@@ -223,12 +281,32 @@ class Receiver:
     def counters(self) -> ReceiverCounters:
         """A snapshot of the counters."""
         return ReceiverCounters(
+            requests_held=self._pacer.bucket.held_back,
             line_datagrams=self._window.line_counters("line_datagrams"),
+            line_heard=self._window.line_counters("line_heard"),
             line_highest=self._window.line_counters("line_highest"),
             **self._window.counters(_SCALARS),
         )
 
     # requests
+
+    def wait_for(self, lines: tuple[int, ...], patience_ns: int) -> None:
+        """Request nothing that one of `lines` may still bring, for `patience_ns` after a gap was seen.
+
+        A line is believed to bring what lies beyond its highest number. Fewer than two lines are not waited for:
+        when one of them alone shows a gap, it has passed it.
+        """
+        if len(lines) < 2:
+            lines = ()
+        if (lines, patience_ns) != (self._waited_lines, self._patience_ns):
+            self._waited_lines, self._patience_ns = lines, patience_ns
+            self._changed = True
+
+    def spare_front(self, spared: bool) -> None:
+        """Whether the gap that begins at the next number comes by another way, and is not requested."""
+        if spared != self._spares_front:
+            self._spares_front = spared
+            self._changed = True
 
     def requests(self, now_ns: int) -> list[bytes]:
         """The request packets to send now, lowest number first; see `moldudp.pacing` for the rules."""
@@ -248,4 +326,12 @@ class Receiver:
             return
         self._changed = False
         window = self._window
-        self._pacer.look([] if window.next_number >= window.highest else self.gaps(TRACKED_GAPS), now_ns)
+        if window.next_number >= window.highest:
+            self._pacer.look([], now_ns)
+            return
+        gaps = self.gaps(TRACKED_GAPS)
+        if self._spares_front and gaps and gaps[0].first == window.next_number:
+            del gaps[0]
+        passed = self.passed
+        lines = None if passed is None else Lines(passed, self._patience_ns)
+        self._pacer.look(gaps, now_ns, lines)

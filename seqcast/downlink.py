@@ -14,10 +14,12 @@ import moldudp
 from moldudp import FIRST_SEEN
 from rewinder.pump import READABLE, WRITABLE
 from rewinder.record import RECORD_CHECK
-from seqcast.endpoints import LINE_NAMES
 from seqcast.errors import StreamLost
+from seqcast.line_watch import LINE_NAMES, LineWatch
+from seqcast.lookout import Lookout
 from seqcast.reception import Reception, Repair
 from seqcast.rewind import SILENCE_NS, Rewind
+from seqcast.session_watch import SessionWatch, session_name
 
 if TYPE_CHECKING:
     import socket
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from rewinder.network import Network
     from rewinder.pump import Pump
     from seqcast.endpoints import Endpoints
+    from seqcast.events import Event
 
     FaultsOf = Callable[[moldudp.Receiver], moldudp.Faults]
 
@@ -49,7 +52,9 @@ class Downlink:
 
     `lines` are the names of those to join; without one the stream is read from rewinders alone. `session` has ten
     bytes. `start` is the number of the first record wanted, None for whatever is published next. `faults` puts a
-    bad network in front of the lines.
+    bad network in front of the lines. `on_event(event)` is told what is noticed, see `seqcast.events`. With `archive`
+    a rewinder that says End of Session has given everything there will ever be. `former` are sessions that were left
+    for this one.
     """
 
     pump: Pump
@@ -61,6 +66,9 @@ class Downlink:
     start: int | None
     user: str
     password: str
+    on_event: Callable[[Event], None] = lambda _event: None
+    archive: bool = False
+    former: Iterable[str] = ()
     repair: Repair = field(factory=Repair)
     receive_buffer: int = RECEIVE_BUFFER
     rewind_silence_ns: int = SILENCE_NS
@@ -97,6 +105,11 @@ class Downlink:
             random=self.random,
             repair=repair,
             eager=self.start is not None and bool(endpoints.rewinders),
+            rewinders=len(endpoints.rewinders),
+            archive=self.archive,
+            lookout=Lookout(
+                LineWatch(tuple(chosen)), SessionWatch(session_name(self.session), former=self.former)
+            ),
         )
         if self.faults is not None:
             self.injected = self.faults(self.reception.mold)
@@ -126,6 +139,8 @@ class Downlink:
             self._watched = rewind
             if rewind is not None:
                 self.pump.watch(rewind.fileno(), self._on_rewind, READABLE | WRITABLE)
+        for event in self.reception.lookout.take_events():
+            self.on_event(event)
         self.pump.timers.watch(self)
 
     def deadline_ns(self) -> int | None:
@@ -185,7 +200,7 @@ class Downlink:
         if not rewinders:
             raise StreamLost(f"record {number} is missing and no rewinder is configured")
         return Rewind.open(
-            rewinders[turn % len(rewinders)],
+            rewinders[turn],
             user=self.user,
             password=self.password,
             session=self.session,

@@ -9,6 +9,7 @@ from attrs import field, frozen
 
 from moldudp import session_field
 from seqcast.errors import UnknownLine
+from seqcast.line_watch import LINE_NAMES
 from seqcast.settings import Configuration, Line
 from sequencer.process import payload_limit
 
@@ -16,9 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 Address = tuple[str, int]
-
-LINE_NAMES = ("a", "b")
-"""How the multicast lines are called, in the order of the configuration."""
 
 DATAGRAM_ROOM_BYTES = 2048
 """Least room for one datagram: what other senders on the group send is seen whole, and counted for what it is."""

@@ -15,18 +15,21 @@ from typing import TYPE_CHECKING, Self
 
 from attrs import define, field
 
+from moldudp import session_field
 from seqcast.assembly import Assembly
 from seqcast.batch import Batch
 from seqcast.checkpoint import Checkpoint
 from seqcast.downlink import BATCH_MESSAGES, RECEIVE_BUFFER, REPLY_LINE, Downlink
-from seqcast.endpoints import LINE_NAMES, Endpoints, endpoints_of, session_of
-from seqcast.errors import TimedOut, WrongSession
+from seqcast.endpoints import Endpoints, endpoints_of, session_of
+from seqcast.errors import SeqcastError, SessionChanged, TimedOut, WrongSession
 from seqcast.event_loop import until_ready
+from seqcast.events import NewSession
 from seqcast.host import ThisHost
+from seqcast.line_watch import LINE_NAMES
 from seqcast.reception import Repair
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator
     from types import TracebackType
 
     import moldudp
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
     from rewinder.pump import Pump
     from seqcast.batch import Message
     from seqcast.downlink import FaultsOf
+    from seqcast.events import Event
     from seqcast.host import Host
 
 BEGIN = 1
@@ -45,6 +49,9 @@ LIVE = None
 WAIT_SECONDS = 1.0
 """Longest wait in one turn; who waits longer comes back for another."""
 
+FAREWELL_NS = 5_000_000_000
+"""How long a session that was left without its end is looked for at rewinders before its successor is announced."""
+
 
 @define(eq=False)
 class Receiver:
@@ -53,8 +60,9 @@ class Receiver:
     The first argument is a configuration, the path of its file, or `Endpoints`. `start` is BEGIN, LIVE, the number
     of the first record wanted, or a `Checkpoint`: the app goes on exactly where it was saved. `lines` names the
     multicast lines to join; with none, everything comes from rewinders. `session` pins one, which may be an old
-    one that rewinders keep. `faults` puts a bad network in front of the lines, for tests and demonstrations: it
-    makes a `moldudp.Faults` of the receiver machine. One thread uses a receiver.
+    one that rewinders keep. `on_event(event)` is told of what `seqcast.events` lists. `faults` puts a bad network
+    in front of the lines, for tests and demonstrations: it makes a `moldudp.Faults` of the receiver machine. One
+    thread uses a receiver.
     """
 
     endpoints: Endpoints = field(converter=endpoints_of)
@@ -63,6 +71,7 @@ class Receiver:
     session: bytes | None = field(default=None, kw_only=True, converter=session_of)
     user: str = field(default="reader", kw_only=True)
     password: str = field(default="", kw_only=True)
+    on_event: Callable[[Event], None] = field(default=lambda _event: None, kw_only=True)
     repair: Repair = field(kw_only=True)
     receive_buffer: int = field(default=RECEIVE_BUFFER, kw_only=True)
     faults: FaultsOf | None = field(default=None, kw_only=True)
@@ -76,6 +85,11 @@ class Receiver:
     _pump: Pump = field(init=False)
     _downlink: Downlink = field(init=False)
     _records: Messages | None = field(default=None, init=False)
+    _successor: NewSession | None = field(default=None, init=False)
+    _farewell_ns: int = field(
+        default=0, init=False
+    )  # when the successor is announced, whatever else could be had
+    _former: list[str] = field(factory=list, init=False)
 
     @repair.default
     def _default_repair(self) -> Repair:
@@ -152,8 +166,14 @@ class Receiver:
 
     @property
     def ended(self) -> bool:
-        """True when the end of the session has been reached and everything before it delivered."""
-        return self.assembly.ended is not None
+        """True when the end of the session has been reached and everything before it delivered.
+
+        An old session that was left without its end is over where the archive of a rewinder is.
+        """
+        if self.assembly.ended is not None:
+            return True
+        end = self._downlink.reception.archived_end
+        return end is not None and self._successor is None and self.position >= end
 
     @property
     def trouble(self) -> str | None:
@@ -203,7 +223,8 @@ class Receiver:
         """The next messages, at most `limit`; an empty batch when none came within `timeout` seconds.
 
         The batch's payloads are valid until the next call. Raises LoginRefused when a rewinder does not know
-        the user, StreamLost when a record can be had from nobody.
+        the user, StreamLost when a record can be had from nobody, SessionChanged when the lines carry another
+        session and what can be had of this one was delivered.
         """
         pump = self._pump
         now_ns = pump.clock.read()
@@ -216,6 +237,7 @@ class Receiver:
             self._downlink.look_after(now_ns)
             if overdue or self.ended:
                 return Batch.empty()
+            self._announce(now_ns)
             left_ns = max(0, deadline_ns - now_ns)
             overdue = left_ns == 0  # one look at what has come by now, and no more
             pump.turn(left_ns)
@@ -249,6 +271,31 @@ class Receiver:
             taken += self.poll(count - len(taken), left)
         return taken
 
+    def next_session(self, timeout: float | None = None) -> str:
+        """Go on with the session that follows this one, from its first record; returns its name.
+
+        Waits until the lines carry one. Raises TimedOut after `timeout` seconds.
+        """
+        clock = self._pump.clock
+        deadline_ns = None if timeout is None else clock.read() + int(timeout * 1e9)
+        while self._successor is None:
+            self._check_unpinned()
+            left = WAIT_SECONDS if deadline_ns is None else (deadline_ns - clock.read()) / 1e9
+            if left <= 0:
+                raise TimedOut(f"no session has followed {self.session_name!r} within {timeout:g} s")
+            self._downlink.look_after(self._pump.clock.now_ns)
+            self._pump.turn(int(min(left, WAIT_SECONDS) * 1e9))
+        return self._move_on(self._successor)
+
+    async def following_session(self) -> str:
+        """Go on with the session that follows this one, as `next_session` does, without stopping the event loop."""
+        while self._successor is None:
+            self._check_unpinned()
+            self._downlink.look_after(self._pump.clock.read())
+            await until_ready(self._pump)
+            self._pump.turn(0)
+        return self._move_on(self._successor)
+
     def save(self, checkpoint: Checkpoint, snapshot: bytes = b"") -> None:
         """Store where the app is, together with its own state: everything below `position` is in `snapshot`."""
         checkpoint.save(
@@ -279,7 +326,45 @@ class Receiver:
             repair=self.repair,
             receive_buffer=self.receive_buffer,
             faults=self.faults,
+            on_event=self._noticed,
+            archive=self.session is not None,
+            former=self._former,
         )
+
+    def _noticed(self, event: Event) -> None:
+        if isinstance(event, NewSession) and self.session is None:
+            self._successor = event
+            self._farewell_ns = self._pump.clock.now_ns + FAREWELL_NS
+            # Whatever rewinders have of the session that was left is all there will ever be.
+            reception = self._downlink.reception
+            reception.archive = reception.eager = bool(self.endpoints.rewinders)
+        self.on_event(event)
+
+    def _announce(self, now_ns: int) -> None:
+        """Say that there is a successor, once nothing more of this session can be had."""
+        if self._successor is None:
+            return
+        end = self._downlink.reception.archived_end
+        if (
+            now_ns >= self._farewell_ns
+            or not self.endpoints.rewinders
+            or (end is not None and self.position >= end)
+        ):
+            raise SessionChanged(self._successor.session, self.session_name, self.position)
+
+    def _check_unpinned(self) -> None:
+        if self.session is not None:
+            raise SeqcastError(
+                f"this receiver is pinned to session {self.session_name!r}: make another for the next"
+            )
+
+    def _move_on(self, successor: NewSession) -> str:
+        """Read another session from its first record."""
+        self._former.append(self.session_name)
+        self._downlink.close()
+        self.assembly, self._records, self._successor = Assembly(BATCH_MESSAGES), None, None
+        self._downlink = self._link(session_field(successor.session), BEGIN)
+        return successor.session
 
     def _restore(self, checkpoint: Checkpoint, session: bytes) -> int:
         """Take up what was saved; returns the number to start at."""

@@ -3,7 +3,8 @@
  * session.
  *
  * Always:             delivered numbers follow each other, rows lie inside the slab, gaps are apart from each
- * other, in order, and between next_number and highest; nothing is held beyond the limit. True packets only:
+ * other, in order, and between next_number and highest; nothing is held beyond the limit; lines and the other
+ * session that is kept in view are counted so that the numbers fit each other. True packets only:
  * every delivered message has the bytes of its number, gaps hold nothing that is held, and after one more
  * pass over the whole stream everything was delivered and the session has ended. */
 #include <stdlib.h>
@@ -18,7 +19,7 @@
 
 enum { BLOCKS = 9, BLOCK_BYTES = 96, BATCH = 3, ROWS = 16, LAST = 200, COUNT_MAX = 12 };
 
-static const uint8_t SESSION[10] = "SESS000001";
+static const uint8_t SESSION[10] = "SESS000001", STRANGER[10] = "SESS000002";
 
 struct run {
     sc_window *window;
@@ -63,6 +64,20 @@ static void take(struct run *run, uint32_t capacity)
         REQUIRE(i == 0 || gaps[i].first > position);
         position = gaps[i].first + gaps[i].count;
         REQUIRE(position <= run->state->highest);
+    }
+    const sc_window_state *state = run->state;
+    uint64_t seen = 0;
+    for (uint32_t line = 0; line < SC_WINDOW_LINES; line++) {
+        REQUIRE(state->line_heard[line] <= state->line_datagrams[line]);
+        REQUIRE(state->line_highest[line] == 0 || state->line_heard[line] > 0);
+        seen += state->line_datagrams[line];
+    }
+    REQUIRE(seen == state->datagrams && state->foreign_row <= state->foreign_session);
+    if (state->foreign_row > 0) {
+        REQUIRE(memcmp(state->foreign, state->session, 10) != 0 && state->session_known);
+        REQUIRE(state->foreign_number > 0 && state->foreign_number <= state->foreign_highest);
+    } else {
+        REQUIRE(state->foreign_number == 0 && state->foreign_highest == 0);
     }
     REQUIRE(run->state->end_number == 0 || run->state->highest <= run->state->end_number ||
             run->state->next_number > run->state->end_number);
@@ -159,7 +174,7 @@ static void step(struct run *run, const uint8_t *data, size_t length, size_t *po
         *position += 3;
         if (size > length - *position)
             size = (uint32_t)(length - *position);
-        memcpy(packet, SESSION, 10);
+        memcpy(packet, a % 8 == 1 ? STRANGER : SESSION, 10);
         memcpy(packet + (a % 4 == 0 ? 0 : 10), data + *position, size);
         put(run, packet, size + (a % 4 == 0 ? 0 : 10), a / 64);
         *position += size;

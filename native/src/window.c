@@ -384,13 +384,45 @@ static void start_delivery(sc_window *w, uint32_t id)
     w->current_number = w->block[id].number;
 }
 
-/* Whether the header of a packet can be true: numbered, countable, and not absurdly far ahead. */
+/* Whether a packet can be numbered so at all. */
+static int countable(const sc_window *w, const sc_mold_header *header)
+{
+    return header->number != 0 && sc_mold_next_max(w->protocol) - header->number >= header->blocks;
+}
+
+/* Whether the header of a packet can be true: countable, and not absurdly far ahead. */
 static int possible(const sc_window *w, const sc_mold_header *header)
 {
-    if (header->number == 0 || sc_mold_next_max(w->protocol) - header->number < header->blocks)
+    if (!countable(w, header))
         return 0;
     uint64_t end = header->number + header->blocks, next = w->state.next_number;
     return next == 0 || end <= next || end - next <= w->max_jump;
+}
+
+/* Keeps in view which other session speaks. One that says that it has ended is nobody's next. */
+static void note_foreign(sc_window *w, const uint8_t *data, uint32_t length, sc_mold_header *header)
+{
+    w->state.foreign_session++;
+    if (!countable(w, header))
+        return;
+    int32_t messages = sc_mold_walk(w->protocol, data, length, header);
+    if (messages < 0)
+        return;
+    int same = memcmp(data, w->state.foreign, sizeof w->state.foreign) == 0;
+    if (header->ends && !same)
+        return;
+    if (header->ends || !same) {
+        memcpy(w->state.foreign, data, sizeof w->state.foreign);
+        w->state.foreign_row = w->state.foreign_number = w->state.foreign_highest = 0;
+    }
+    if (header->ends)
+        return;
+    uint64_t next = header->number + (uint32_t)messages;
+    w->state.foreign_row++;
+    if (header->number > w->state.foreign_number)
+        w->state.foreign_number = header->number;
+    if (next > w->state.foreign_highest)
+        w->state.foreign_highest = next;
 }
 
 /* Judges one pending datagram: it becomes current, held or free. */
@@ -405,7 +437,7 @@ static void judge(sc_window *w, uint32_t id)
         return;
     }
     if (w->state.session_known && memcmp(data, w->state.session, sizeof w->state.session) != 0) {
-        w->state.foreign_session++;
+        note_foreign(w, data, b->length, &header);
         release(w, id);
         return;
     }
@@ -424,6 +456,7 @@ static void judge(sc_window *w, uint32_t id)
     b->end = header.number + header.blocks;
     if (header.blocks > 0 && b->end <= w->state.next_number && w->state.session_known) {
         /* The other line's copy: nothing in it can matter any more, so its blocks are not walked. */
+        w->state.line_heard[b->line]++;
         hear(w, b->end, b->line);
         drop_duplicate(w, id);
         return;
@@ -435,6 +468,7 @@ static void judge(sc_window *w, uint32_t id)
         return;
     }
     settle(w, data, header.number);
+    w->state.line_heard[b->line]++;
     b->end = header.number + (uint32_t)messages;
     if (header.ends) {
         hear_end(w, b->end, b->line);

@@ -49,7 +49,13 @@ typedef struct {
     uint64_t corrupt;         /* datagrams cut at a message that failed the check */
     uint64_t refused;         /* errors that ICMP left on the socket: a request went nowhere */
     uint64_t line_datagrams[4];
+    uint64_t line_heard[4];   /* of them the good ones of the session, duplicates among them */
     uint64_t line_highest[4]; /* highest next-number heard of on each line */
+
+    uint8_t foreign[10];      /* the other session heard last; means nothing while foreign_row is 0 */
+    uint64_t foreign_row;     /* good datagrams of it since one of a third session came, or since its end */
+    uint64_t foreign_number;  /* the highest number in them */
+    uint64_t foreign_highest; /* the highest next-number in them */
 } sc_window_state;
 
 typedef struct {

@@ -386,6 +386,65 @@ static void test_lines(void)
     sc_window_free(w);
 }
 
+static void test_lines_count_what_is_good(void)
+{
+    sc_window *w = new_window(SC_MOLDUDP64, 1, NULL);
+    const sc_window_state *state = sc_window_state_of(w);
+    put(w, SC_MOLDUDP64, 1, 3, 0);
+    put(w, SC_MOLDUDP64, 1, 3, 1); /* a duplicate shows that the line is well */
+    put_header64(w, SESSION, 4, 0);
+    put_header64(w, SESSION, 0, 0);                       /* impossible */
+    put_header64(w, SESSION, 4, 7);                       /* holds nothing of what it claims */
+    put_header64(w, (const uint8_t *)"SESS000002", 4, 0); /* foreign */
+    expect(w, 1, 3);
+    CHECK(state->line_heard[0] == 2 && state->line_heard[1] == 1 && state->line_heard[2] == 0);
+    CHECK(state->line_datagrams[0] == 5);
+    sc_window_free(w);
+}
+
+static void test_foreign_session(void)
+{
+    static const uint8_t other[10] = "SESS000002", third[10] = "SESS000003";
+    sc_window *w = new_window(SC_MOLDUDP64, 1, NULL);
+    const sc_window_state *state = sc_window_state_of(w);
+    put64(w, 1, 1);
+    expect(w, 1, 1);
+    CHECK(state->foreign_row == 0);
+    put_header64(w, other, 7, 0);
+    put_header64(w, other, 5, 0);
+    put64(w, 2, 1); /* our own does not break the row */
+    put_header64(w, other, 9, 0);
+    expect(w, 2, 2);
+    CHECK(state->foreign_row == 3 && memcmp(state->foreign, other, 10) == 0);
+    CHECK(state->foreign_number == 9 && state->foreign_highest == 9 && state->highest == 3);
+    put_header64(w, other, 0, 0);          /* what cannot be numbered tells nothing */
+    put_header64(w, other, UINT64_MAX, 9); /* nor what cannot be counted */
+    put_header64(w, other, 10, 2);         /* nor what holds less than it claims */
+    expect(w, 3, 2);
+    CHECK(state->foreign_session == 6 && state->foreign_row == 3 && state->foreign_highest == 9);
+    put_header64(w, third, 1, 0xffff); /* the end of a third */
+    expect(w, 3, 2);
+    CHECK(state->foreign_row == 3 && memcmp(state->foreign, other, 10) == 0);
+    put_header64(w, third, 1, 0);
+    expect(w, 3, 2);
+    CHECK(state->foreign_row == 1 && memcmp(state->foreign, third, 10) == 0 && state->foreign_highest == 1);
+    put_header64(w, third, 1, 0xffff); /* it is over */
+    expect(w, 3, 2);
+    CHECK(state->foreign_row == 0 && state->foreign_highest == 0 && state->foreign_session == 9);
+    CHECK(!state->ended && state->end_number == 0);
+    sc_window_free(w);
+
+    uint8_t packet[BLOCK_BYTES];
+    w = sc_window_new(SC_MOLDUDP, slab, BLOCKS, BLOCK_BYTES, BATCH, 1, third, 100, NULL);
+    CHECK(w != NULL);
+    uint32_t length = make(SC_MOLDUDP, 40, 3, packet);
+    CHECK(sc_window_put(w, packet, length, 0) == 0);
+    expect(w, 1, 0);
+    state = sc_window_state_of(w);
+    CHECK(state->foreign_row == 1 && state->foreign_number == 40 && state->foreign_highest == 43);
+    sc_window_free(w);
+}
+
 static void test_receive(void)
 {
     int in = socket(AF_INET, SOCK_DGRAM, 0), out = socket(AF_INET, SOCK_DGRAM, 0);
@@ -453,6 +512,8 @@ int main(void)
     test_moldudp();
     test_check();
     test_lines();
+    test_lines_count_what_is_good();
+    test_foreign_session();
     test_receive();
     return 0;
 }

@@ -1,4 +1,4 @@
-"""`seqcast bench`: throughput, latency and failover of the bus on this machine."""
+"""`seqcast bench`: throughput, latency, delivery and failover of the bus on this machine."""
 
 from __future__ import annotations
 
@@ -30,14 +30,15 @@ if TYPE_CHECKING:
         "seqcast bench --quick",
         "seqcast bench throughput --messages 5000000 --rounds 3",
         "seqcast bench latency --durability group --json",
+        "seqcast bench delivery --messages 2000000",
         "seqcast bench failover --trials 20 --json",
     )
 )
 @click.argument(
     "what",
-    type=click.Choice(["throughput", "latency", "failover", "all"]),
+    type=click.Choice(["throughput", "latency", "delivery", "failover", "all"]),
     default="all",
-    metavar="[throughput|latency|failover|all]",
+    metavar="[throughput|latency|delivery|failover|all]",
 )
 @click.option("--quick", is_flag=True, help="One short round of each, or three kills: to see that it works.")
 @click.option("--messages", type=click.IntRange(1, 100_000_000), metavar="N", help="Messages in each round.")
@@ -68,19 +69,21 @@ def command(
     """Measure how many messages a second go through the bus, how long one takes, and how long a failover.
 
     Runs a sequencer, a rewinder, a sender and a receiver as processes on loopback, in a temporary directory
-    (TMPDIR), and checks every message. With `failover` there are two sequencers and three voters, and the
-    primary is killed again and again; `all` is throughput and latency. Exit status 1 when a message is lost or
-    wrong.
+    (TMPDIR), and checks every message. With `delivery` it is the library that is measured: each way to hand
+    messages over and to take them, by what an app's own core can carry. With `failover` there are two sequencers
+    and three voters, and the primary is killed again and again; `all` is throughput and latency. Exit status 1
+    when a message is lost or wrong.
     """
     if what == "failover" and (messages is not None or rounds is not None):
         raise click.UsageError("failover has --trials; --messages and --rounds are for the others")
     if what != "failover" and trials is not None:
         raise click.UsageError("--trials is for failover")
-    run, render = (
-        _failover(quick, trials, Durability(durability))
-        if what == "failover"
-        else _rounds(what, quick, messages, rounds, Durability(durability))
-    )
+    if what == "failover":
+        run, render = _failover(quick, trials, Durability(durability))
+    elif what == "delivery":
+        run, render = _delivery(quick, messages, rounds)
+    else:
+        run, render = _rounds(what, quick, messages, rounds, Durability(durability))
     # An orderly end removes the temporary directories, which hold the whole stream.
     before = signal.signal(signal.SIGTERM, _end)
     try:
@@ -103,6 +106,19 @@ def _rounds(
     settings = scenarios.Settings.quick() if quick else scenarios.Settings()
     settings = evolve(scenarios.sized(settings, messages, rounds), durability=durability)
     return lambda show: scenarios.run(what, settings, show), render
+
+
+def _delivery(quick: bool, messages: int | None, rounds: int | None) -> tuple[Run, Render]:
+    """What the library costs its app."""
+    from bench import delivery  # noqa: PLC0415  (quick --help)
+    from bench.report import render_delivery  # noqa: PLC0415
+
+    settings = delivery.Settings.quick() if quick else delivery.Settings()
+    if messages is not None:
+        settings = evolve(settings, messages=messages)
+    if rounds is not None:
+        settings = evolve(settings, rounds=rounds)
+    return lambda show: delivery.run(settings, show), render_delivery
 
 
 def _failover(quick: bool, trials: int | None, durability: Durability) -> tuple[Run, Render]:

@@ -24,9 +24,9 @@ from seqcast.cli.common import (
 )
 from seqcast.cli.progress import Meter
 from seqcast.downlink import BATCH_MESSAGES
-from seqcast.endpoints import LINE_NAMES
 from seqcast.errors import NotConnected, TimedOut
 from seqcast.feeds import OUTPUT_FORMATS, STANDARD_STREAM, FeedWriter, StampColumns
+from seqcast.line_watch import LINE_NAMES
 from seqcast.receiver import BEGIN, LIVE, Receiver
 
 if TYPE_CHECKING:

@@ -288,6 +288,11 @@ class Bus:
     def loss(self, probability: float) -> None:
         self.fabric.loss = probability
 
+    def lose_line(self, name: str, probability: float = 1.0) -> None:
+        """Lose datagrams of one line, "a" or "b", on their way to each receiver; 0 for none beyond `loss`."""
+        line = self.endpoints.chosen((name,))[name]
+        self.fabric.line_loss[line.group, line.port] = probability
+
     def cut(self, first: str, second: str) -> None:
         """Nothing goes between two machines any more, in either direction."""
         self.world.note("CUT", f"{first} | {second}")

@@ -94,7 +94,9 @@ class Fabric:
         self.cuts: dict[tuple[str, str], int] = {}
         self.held: list[Pipe] = []
         self.loss = self.duplicates = self.reorder = 0.0
+        self.line_loss: dict[tuple[str, int], float] = {}  # of one group, where it is more than that of all
         self.slow = 1
+        self.stalls = 0.002  # part of the packets that take very much longer
         self.lost_bytes = 0
         self.on_multicast: Callable[[Machine, bytes], None] = lambda _machine, _packet: None
         self.on_datagram: Callable[[SimDatagrams, bytes], None] = lambda _source, _data: None
@@ -111,7 +113,7 @@ class Fabric:
         """How long a packet takes: mostly some tens of microseconds, sometimes very much longer."""
         random = self.world.random
         base = random.randrange(20, 120) * MICROSECOND
-        if random.random() < 0.002:
+        if random.random() < self.stalls:
             base += random.randrange(1, 30) * MILLISECOND
         return base * self.slow
 
@@ -189,12 +191,13 @@ class Fabric:
         self.on_multicast(source, packet)
         random = self.world.random
         address = (source.name, group[1])
+        loss = max(self.loss, self.line_loss.get(group, 0.0))
         for member in self.members:
             if member.group != group:
                 continue
             copies = 2 if random.random() < self.duplicates else 1
             for _ in range(copies):
-                if random.random() < self.loss or self.is_cut(source, member.machine):
+                if random.random() < loss or self.is_cut(source, member.machine):
                     self.lost_bytes += len(packet)
                     continue
                 delay = self.delay()

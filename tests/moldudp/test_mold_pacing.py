@@ -9,6 +9,7 @@ import pytest
 
 from moldudp import (
     MOLDUDP,
+    MOLDUDP64,
     Codec,
     Downstream,
     Faults,
@@ -18,7 +19,7 @@ from moldudp import (
     Receiver,
     RequestServer,
 )
-from moldudp.pacing import Pacer
+from moldudp.pacing import Lines, Pacer
 
 SESSION = b"SESS000001"
 MS = 1_000_000
@@ -146,6 +147,148 @@ def test_progress_elsewhere_does_not_hurry_a_request() -> None:
     assert pacer.due(11 * MS) == [Gap(10, 5)]
 
 
+def test_what_a_line_has_not_passed_is_not_requested() -> None:
+    pacer = pacer_of()
+    pacer.look([Gap(5, 10), Gap(20, 5)], 0, Lines(12, 20 * MS))
+    assert pacer.deadline_ns() == MS
+    assert pacer.due(MS) == [Gap(5, 7)]  # the part that the slower line has passed, too
+    pacer.look([Gap(5, 10), Gap(20, 5)], 2 * MS, Lines(25, 20 * MS))
+    assert pacer.deadline_ns() == MS
+    assert pacer.due(2 * MS) == [Gap(12, 3), Gap(20, 5)]
+
+
+def test_a_line_that_does_not_come_is_not_waited_for_long() -> None:
+    pacer = pacer_of()
+    pacer.look([Gap(5, 3)], 0, Lines(5, 20 * MS))
+    assert pacer.deadline_ns() == 20 * MS
+    assert pacer.due(20 * MS - 1) == []
+    pacer.look([Gap(5, 3), Gap(10, 1)], 10 * MS, Lines(5, 20 * MS))
+    assert pacer.due(20 * MS) == [Gap(5, 3)]
+    pacer.look([Gap(10, 1)], 21 * MS, Lines(5, 20 * MS))
+    assert pacer.deadline_ns() == 30 * MS
+    assert pacer.due(30 * MS) == [Gap(10, 1)]
+
+
+def test_no_line_to_wait_for_is_as_ever() -> None:
+    pacer = pacer_of()
+    pacer.look([Gap(5, 3)], 0, Lines(5, 20 * MS))
+    pacer.look([Gap(5, 3)], MS // 2)
+    assert pacer.deadline_ns() == MS
+    assert pacer.due(MS) == [Gap(5, 3)]
+
+
+def drain(pacer: Pacer, until_ns: int) -> list[tuple[int, Gap]]:
+    """All requests up to a time, by the deadlines alone: each wake-up but the one for a refusal brings one."""
+    sent: list[tuple[int, Gap]] = []
+    empty = 0
+    while (now_ns := pacer.deadline_ns()) is not None and now_ns <= until_ns:
+        requests = pacer.due(now_ns)
+        empty = 0 if requests else empty + 1
+        assert empty <= 1, "a busy loop"
+        sent += [(now_ns, request) for request in requests]
+    return sent
+
+
+def test_requests_are_held_to_a_rate_and_none_is_forgotten() -> None:
+    pacing = Pacing(jitter=0.0, request_messages=10, outstanding=64, request_rate=1000, request_burst=50)
+    pacer = pacer_of(pacing)
+    gaps = [Gap(1 + 20 * n, 10) for n in range(20)]
+    pacer.look(gaps, 0)
+    sent: list[tuple[int, Gap]] = []
+    while gaps:
+        now_ns = pacer.deadline_ns()
+        assert now_ns is not None
+        requests = pacer.due(now_ns)
+        sent += [(now_ns // MS, request) for request in requests]
+        gaps = [gap for gap in gaps if gap not in requests]  # answered at once
+        pacer.look(gaps, now_ns)
+    assert [request.first for _, request in sent] == [1 + 20 * n for n in range(20)]
+    times = [time for time, _ in sent]
+    assert times[:5] == [1] * 5  # the burst
+    assert times[5:] == [2 + 10 * n for n in range(15)]  # one token, and the request is a debt
+    assert pacer.bucket.held_back == 15
+    assert pacer.deadline_ns() is None
+
+
+def test_repetitions_are_held_to_the_rate_too() -> None:
+    pacing = Pacing(
+        jitter=0.0, retry_ns=MS, retry_limit_ns=MS, request_messages=10, request_rate=1000, request_burst=10
+    )
+    pacer = pacer_of(pacing)
+    pacer.look([Gap(1, 20)], 0)
+    sent = drain(pacer, 1000 * MS)
+    assert 95 <= len(sent) <= 105
+    counts = [sum(request == gap for _, request in sent) for gap in (Gap(1, 10), Gap(11, 10))]
+    assert sum(counts) == len(sent)
+    assert abs(counts[0] - counts[1]) <= 1  # the lowest does not keep the other out
+
+
+def test_every_hole_of_many_is_requested_once_when_replies_come() -> None:
+    """Small and large holes in one window, far more than may be outstanding or looked at together."""
+    chance = random.Random(3)
+    receiver = Receiver(random=chance, pacing=Pacing(jitter=0.0))
+    missing: set[int] = set()
+    number = 1
+    for _ in range(900):
+        hole = chance.choice([1, 1, 2, 5, 70, 200])
+        missing.update(range(number, number + hole))
+        number += hole
+        receiver.receive_datagram(MOLDUDP64.pack(SESSION, number, [b"x"], 1400)[0], 0)
+        assert len(receiver.messages()) == 0
+        number += 1
+    requested: list[int] = []
+    asked_at_first = 0
+    now_ns = 0
+    while receiver.gaps():
+        deadline = receiver.deadline_ns()
+        assert deadline is not None
+        now_ns = max(now_ns, deadline)
+        headers = [MOLDUDP64.decode_header(request) for request in receiver.requests(now_ns)]
+        asked_at_first = asked_at_first or len(headers)
+        for header in headers:
+            numbers = range(header.sequence_number, header.sequence_number + header.count)
+            requested += numbers
+            reply = MOLDUDP64.pack(SESSION, header.sequence_number, [b"x"] * header.count, 1400)[0]
+            receiver.receive_datagram(reply, now_ns, 3)
+            while receiver.messages():
+                pass
+    assert receiver.next_number == number
+    assert asked_at_first == 64
+    assert sorted(requested) == sorted(missing)  # each once
+    assert now_ns < 300 * MS
+
+
+def test_a_receiver_waits_for_the_slower_of_two_lines() -> None:
+    receiver = Receiver(random=random.Random(1), pacing=EXACT)
+    receiver.wait_for((0, 1), 20 * MS)
+    assert receiver.passed == 0
+    for first, line in ((1, 0), (1, 1), (7, 0)):
+        receiver.receive_datagram(MOLDUDP64.pack(SESSION, first, [b"x"] * 3, 1400)[0], 0, line)
+        while receiver.messages():
+            pass
+    assert (receiver.passed, receiver.lines.highest) == (4, (10, 4, 0, 0))
+    assert receiver.requests(0) == receiver.requests(19 * MS) == []
+    assert receiver.deadline_ns() == 20 * MS
+    receiver.receive_datagram(MOLDUDP64.pack(SESSION, 6, [b"x"], 1400)[0], 19 * MS, 1)
+    assert len(receiver.messages()) == 0
+    assert receiver.requests(19 * MS) == [MOLDUDP64.request(SESSION, 4, 2)]
+    receiver.wait_for((0,), 20 * MS)  # it has passed what it shows
+    assert receiver.passed is None
+
+
+def test_a_gap_that_is_filled_otherwise_is_spared() -> None:
+    receiver = Receiver(random=random.Random(1), pacing=EXACT)
+    for first in (5, 8):
+        receiver.receive_datagram(MOLDUDP64.pack(SESSION, first, [b"x"], 1400)[0], 0)
+        assert len(receiver.messages()) == 0
+    receiver.spare_front(True)
+    receiver.requests(0)
+    assert receiver.requests(MS) == [MOLDUDP64.request(SESSION, 6, 2)]
+    receiver.spare_front(False)
+    assert receiver.requests(2 * MS) == []
+    assert receiver.requests(3 * MS) == [MOLDUDP64.request(SESSION, 1, 4)]
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -157,6 +300,8 @@ def test_progress_elsewhere_does_not_hurry_a_request() -> None:
         {"request_messages": 0},
         {"request_messages": 65534},
         {"outstanding": 0},
+        {"request_rate": 0},
+        {"request_burst": 0},
     ],
     ids=str,
 )

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from moldudp import FIRST_SEEN, MOLDUDP, MOLDUDP64, Codec, Faults, Gap, LocalProtocolError, Receiver
+from moldudp import FIRST_SEEN, MOLDUDP, MOLDUDP64, Codec, Faults, Foreign, Gap, LocalProtocolError, Receiver
 
 SESSION = b"SESS000001"
 CODECS = st.sampled_from([MOLDUDP64, MOLDUDP])
@@ -272,6 +272,39 @@ def test_arbitrary_datagrams_never_raise(codec: Codec, datagrams: list[bytes], s
             expected += len(batch)
         assert all(gap.count > 0 for gap in receiver.gaps())
         assert receiver.next_number == expected
+
+
+def test_lines_are_heard_by_what_is_good(codec: Codec) -> None:
+    receiver = receiver_of(codec)
+    good, heartbeat = data(codec, 1, 2), codec.heartbeat(SESSION, 3)
+    for datagram, line in (
+        (good, 0),
+        (good, 1),
+        (heartbeat, 1),
+        (b"junk", 1),
+        (data(codec, 3, 1, b"X" * 10), 0),
+    ):
+        receiver.receive_datagram(datagram, 0, line)
+    assert take(receiver) == [1, 2]
+    counters = receiver.counters
+    assert counters.line_datagrams == (2, 3, 0, 0)
+    assert counters.line_heard == receiver.lines.heard == (1, 2, 0, 0)
+    assert counters.line_highest == receiver.lines.highest == (3, 3, 0, 0)
+
+
+def test_the_other_session_is_kept_in_view(codec: Codec) -> None:
+    receiver = receiver_of(codec, session=SESSION)
+    assert receiver.foreign is None
+    other = b"OTHER     "
+    play(receiver, [data(codec, 7, 3, other), data(codec, 1, 1), codec.heartbeat(other, 9)])
+    assert receiver.foreign == Foreign(other, 2, 10)
+    play(receiver, [codec.heartbeat(b"\xff" * 10, 1)])
+    assert receiver.foreign == Foreign(b"\xff" * 10, 1, 1)
+    play(receiver, [codec.heartbeat(other, 9)])
+    assert receiver.foreign == Foreign(other, 1, 9)
+    play(receiver, [codec.end_of_session(other, 9)])
+    assert receiver.foreign is None
+    assert (receiver.counters.foreign_session, receiver.next_number) == (5, 2)
 
 
 STEPS = st.lists(
