@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib.util
+import inspect
+import io
+import re
 import subprocess
 from pathlib import Path
+from typing import Any
 
-from document_blocks import Shell, blocks_of
+import pytest
+from document_blocks import Block, Shell, blocks_of, fits
+
+from seqcast import errors
+from seqcast.settings import ConfigError
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = ROOT / "docs"
+TUTORIAL, HOWTO = DOCUMENTS / "TUTORIAL.md", DOCUMENTS / "HOWTO.md"
 
 
 def test_the_tutorial(tmp_path: Path) -> None:
     built = subprocess.run(["make", "-q", "native/.built"], cwd=ROOT, capture_output=True, check=False)
     with Shell(ROOT, tmp_path) as shell:
-        for block in blocks_of(DOCUMENTS / "TUTORIAL.md"):
+        for block in blocks_of(TUTORIAL):
             if block.section == "1. Install" and built.returncode != 0:
                 shell.run("mkdir ~/first && cd ~/first")  # a test installs nothing
             elif block.language == "console":
@@ -22,3 +33,33 @@ def test_the_tutorial(tmp_path: Path) -> None:
             else:
                 assert block.language == "python", block
                 (tmp_path / "first" / block.argument).write_text(block.text, encoding="utf-8")
+
+
+def test_the_answers_to_problems(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Programs without a name run in this process; those of one section go on where the one before stopped."""
+    monkeypatch.chdir(tmp_path)
+    spaces: dict[str, dict[str, Any]] = {}
+    printed = ""
+    with Shell(tmp_path, tmp_path) as shell:
+        for block in blocks_of(HOWTO):
+            if block.language == "text":
+                assert fits(block.text, printed), f"line {block.line}:\n{printed}and not\n{block.text}"
+                printed = ""
+                continue
+            assert not printed, f"above line {block.line}: the document does not show\n{printed}"
+            if block.language == "console":
+                shell.play(block)
+            elif block.argument:
+                (tmp_path / block.argument).write_text(block.text, encoding="utf-8")
+            else:
+                assert block.language == "python", block
+                printed = run(block, spaces.setdefault(block.section, {"__name__": "howto"}))
+    assert not printed
+
+
+def run(block: Block, names: dict[str, Any]) -> str:
+    """Run a program of the document; returns what it prints."""
+    program = compile("\n" * block.line + block.text, str(HOWTO), "exec")
+    with contextlib.redirect_stdout(io.StringIO()) as output:
+        exec(program, names)
+    return output.getvalue()
