@@ -99,6 +99,11 @@ class Client:
         if not self.gone:
             self.session.send_unsequenced(payload)
 
+    def send_unsequenced_batch(self, messages: Messages) -> None:
+        """Queue many unsequenced packets, as `send_unsequenced` does."""
+        if not self.gone:
+            self.session.send_unsequenced_batch(messages)
+
     def flush(self, now_ns: int, *, more: bool = False) -> bool:
         """Send what is queued; False when the peer does not take it all now (the pump goes on later).
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from seqcast.config import read_configuration
     from seqcast.endpoints import Endpoints
     from seqcast.receiver import BEGIN, LIVE, Receiver
+    from seqcast.replica import Replica, StateMachine
     from seqcast.sender import Sender
     from seqcast.settings import Configuration, Line
     from seqcast.ticket import Ticket
@@ -39,7 +40,9 @@ __all__ = [
     "Line",
     "Message",
     "Receiver",
+    "Replica",
     "Sender",
+    "StateMachine",
     "Ticket",
     "read_configuration",
 ]
@@ -54,7 +57,9 @@ _HOMES = {
     "Line": "seqcast.settings",
     "Message": "seqcast.batch",
     "Receiver": "seqcast.receiver",
+    "Replica": "seqcast.replica",
     "Sender": "seqcast.sender",
+    "StateMachine": "seqcast.replica",
     "Ticket": "seqcast.ticket",
     "read_configuration": "seqcast.config",
 }

@@ -1,4 +1,4 @@
-"""Adapter of the ordering and publishing kernels (`order.h`, `publish.h`)."""
+"""Adapter of the kernels of ordering, publishing and tracing (`order.h`, `publish.h`, `trace.h`)."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from native import ffi, lib
+from native.messages import MessageTable
 
 if TYPE_CHECKING:
     import socket
@@ -64,6 +65,51 @@ class OrderKernel:
         self.stamped = result.stamped
         self.duplicates = result.duplicates
         self.stop = result.stop
+
+
+class TraceKernel:
+    """Calls `sc_trace_run`: the answers that tell where records of one sender lie."""
+
+    __slots__ = ("_cdata",)
+
+    def __init__(self, sender: bytes, first: int, last: int) -> None:
+        """Look at records `first` to `last`, for those of `sender` (six bytes)."""
+        self._cdata = ffi.new("sc_trace *", {"sender": sender, "next": first, "last": last})
+
+    @property
+    def next(self) -> int:
+        """Number of the next record to look at."""
+        return self._cdata.next  # type: ignore[no-any-return]
+
+    @property
+    def last(self) -> int:
+        """Number of the last record to look at."""
+        return self._cdata.last  # type: ignore[no-any-return]
+
+    @property
+    def done(self) -> bool:
+        """Whether all was looked at, and told."""
+        return self._cdata.next > self._cdata.last and self._cdata.count == 0  # type: ignore[no-any-return]
+
+    def run(self, segment: Segment, records: int, answers: Answers) -> Messages:
+        """Look at `records` records at most; returns the answers, valid until the next call with these `answers`."""
+        count = lib.sc_trace_run(self._cdata, segment.cdata, records, answers.cdata, answers.capacity)
+        return answers.table.view(answers.view, count)
+
+
+class Answers:
+    """Room for `capacity` answers, one behind the other."""
+
+    __slots__ = ("capacity", "cdata", "table", "view")
+
+    def __init__(self, capacity: int) -> None:
+        size: int = lib.SC_ANSWER_BYTES
+        self.capacity = capacity
+        self.cdata = ffi.new("uint8_t[]", capacity * size)
+        self.view = memoryview(ffi.buffer(self.cdata)).cast("B")
+        self.table = MessageTable(capacity)
+        for row in range(capacity):
+            self.table.set(row, 0, row * size, size)
 
 
 class CommitKernel:

@@ -1,22 +1,25 @@
-"""The submit port: senders log in, submit, and are told what is committed (docs/PROTOCOL.md).
+"""The submit port: senders log in, submit, and are told at which numbers it was committed (docs/PROTOCOL.md).
 
-A submission is an unsequenced packet: sender sequence (8 bytes), flags (1), message. An answer is an
-unsequenced packet: sender sequence (8), stream number (8): everything of this sender up to that sequence is
-committed, the last of it at that number. The first answer follows the login, once everything of this sender that
-is in the log is committed: a sender that was started again goes on after it, and could not send again what a
-later primary does not have.
+A submission is an unsequenced packet: sender sequence (8 bytes), flags (1), message. An answer is an unsequenced
+packet: sender sequence (8), stream number (8), count (4): the `count` frames of this sender that end with that
+sequence are committed, at the `count` numbers that end with that number. With count 0 it tells of nothing new, only
+how far this user is. Such an answer follows the login, once everything of this sender that is in the log is
+committed: a sender that was started again goes on after it, and could not send again what a later primary does not
+have. A sender that logs in at a number is then told of its records from there on (`sequencer.tracing`).
 """
 
 from __future__ import annotations
 
 import struct
+from collections import deque
 from typing import TYPE_CHECKING
 
 from attrs import define, field
 
-from rewinder.errors import StorageFull
+from rewinder.errors import LogError, StorageFull
 from rewinder.record import SENDER_BYTES
 from rewinder.service import Denied, Granted
+from sequencer.tracing import Tracer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,22 +30,63 @@ if TYPE_CHECKING:
     from rewinder.counters import Counters
     from rewinder.log import MessageLog
     from rewinder.service import Client
-    from sequencer.ordering import Ordering
+    from sequencer._native import TraceKernel
+    from sequencer.ordering import Ordering, Outcome
     from souptcp import LoginRequest
 
 BACKLOG_LIMIT_RECORDS = 1 << 18
 """Stamped records that may wait for their commit; above it no sender is read, and TCP holds them back."""
 
-_ANSWER = struct.Struct(">QQ")
+_ANSWER = struct.Struct(">QQI")
+
+
+@define(eq=False)
+class Run:
+    """Records of one sender at consecutive numbers: `count` of them, that end with `sequence` at `number`."""
+
+    sequence: int
+    number: int
+    count: int
 
 
 @define(eq=False)
 class Submission:
-    """What the port knows of one logged-in sender."""
+    """What the port knows of one logged-in sender.
+
+    `runs` are its records that it is still to be told of: they were stamped on this connection, after the first
+    answer, and most are not committed yet. What is older comes out of the log (`trace`), before them.
+    """
 
     name: bytes  # six characters, as in the record's stamp
     slot: int  # in the sender table; -1 before its first message
+    wanted: int  # the number from which on it wants to be told of its records; 0 for none
     answered: bool = False
+    trace: TraceKernel | None = None
+    runs: deque[Run] = field(factory=deque)
+
+    def stamped(self, outcome: Outcome) -> None:
+        """Note what was stamped of one batch."""
+        runs = self.runs
+        if runs and runs[-1].number == outcome.number - outcome.stamped:
+            run = runs[-1]
+            run.sequence, run.number = outcome.sequence, outcome.number
+            run.count += outcome.stamped
+        else:
+            runs.append(Run(outcome.sequence, outcome.number, outcome.stamped))
+
+    def told(self, commit: int) -> list[bytes]:
+        """The answers for what is committed up to `commit`, and was not told yet."""
+        runs, answers = self.runs, []
+        while runs and runs[0].number <= commit:
+            run = runs.popleft()
+            answers.append(_ANSWER.pack(run.sequence, run.number, run.count))
+        if runs:
+            run = runs[0]
+            rest = run.number - commit
+            if rest < run.count:
+                answers.append(_ANSWER.pack(run.sequence - rest, commit, run.count - rest))
+                run.count = rest
+        return answers
 
 
 @define(eq=False)
@@ -64,7 +108,11 @@ class SubmitPort:
     """Read nobody: the primary is about to hand over."""
     _clients: dict[bytes, Client] = field(factory=dict, init=False)
     _by_slot: dict[int, Client] = field(factory=dict, init=False)
+    _tracer: Tracer = field(init=False)
     _paused: bool = field(default=False, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._tracer = Tracer(self.log)
 
     # Application
 
@@ -80,16 +128,17 @@ class SubmitPort:
         if earlier is not None:
             self.counters.add("submit.replaced")
             earlier.close(f"user {client.user} has logged in from elsewhere", now_ns)
-        client.state = Submission(name, self.log.senders.slot(name))
+        client.state = Submission(name, self.log.senders.slot(name), request.sequence_number)
         self._clients[name] = client
         if client.state.slot >= 0:
             self._by_slot[client.state.slot] = client
-        # No sequenced data flows on this port; the number says where the stream stands.
+        # No sequenced data flows on this port. The number says where the stream stands: what this sender submits
+        # on this connection gets that number, or a higher one.
         return Granted(self.log.session, self.log.commit + 1)
 
-    def started(self, client: Client, _now_ns: int) -> None:
+    def started(self, client: Client, now_ns: int) -> None:
         """Tell a sender where it stopped."""
-        self._answer_first(client)
+        self._answer_first(client, now_ns)
         if self._paused:
             client.pause()
 
@@ -113,15 +162,22 @@ class SubmitPort:
             self.on_storage_full(error)
             client.close(f"nothing can be stamped: {error}", now_ns)
             return
+        if outcome.stamped and state.answered:  # what it sends before its first answer is in that answer
+            state.stamped(outcome)
         if outcome.duplicates:
             self.counters.add("submit.duplicates", outcome.duplicates)
-            self._answer(client)
+            if state.answered:
+                sequence, number = self.log.senders.committed_of(state.slot)
+                client.send_unsequenced(_ANSWER.pack(sequence, number, 0))
         if outcome.refusal is not None:
             self.counters.add("submit.refused")
             client.close(outcome.refusal, now_ns)
 
-    def writable(self, client: Client, _now_ns: int) -> None:
-        """Answers are all that a sender gets; there is no more to send."""
+    def writable(self, client: Client, now_ns: int) -> None:
+        """The sender took its answers: if there is more to tell out of the log, go on."""
+        if client.state.trace is not None:
+            self._trace(client, now_ns)
+            client.flush(now_ns)
 
     def ended(self, client: Client) -> None:
         """Forget a sender's connection."""
@@ -146,11 +202,12 @@ class SubmitPort:
                 if client.state.answered:
                     self._answer(client)
                 else:
-                    self._answer_first(client)
+                    self._answer_first(client, now_ns)
                 client.flush(now_ns)
 
     def press(self, now_ns: int) -> None:
-        """Hold senders back while too much waits for its commit, or while `held` is set."""
+        """End a turn: hold senders back while too much waits for its commit, or while `held` is set."""
+        self._tracer.new_turn()
         waiting = self.log.last - self.log.commit
         limit = BACKLOG_LIMIT_RECORDS // 2 if self._paused else BACKLOG_LIMIT_RECORDS
         pause = self.held or waiting > limit
@@ -160,7 +217,7 @@ class SubmitPort:
             for client in self._clients.values():
                 if pause:
                     client.pause()
-                else:
+                elif client.state.trace is None:
                     client.resume(now_ns)
 
     def close_all(self, reason: str, now_ns: int) -> None:
@@ -168,14 +225,45 @@ class SubmitPort:
         for client in list(self._clients.values()):
             client.close(reason, now_ns)
 
-    def _answer_first(self, client: Client) -> None:
-        """Tell a sender where it stopped, if that is settled."""
+    def _answer_first(self, client: Client, now_ns: int) -> None:
+        """Tell a sender where it stopped, if that is settled, and begin to tell it what else it wants to know."""
         state: Submission = client.state
         sequence, number = self.log.senders.last_of(state.name)
-        if number <= self.log.commit:
-            state.answered = True
-            client.send_unsequenced(_ANSWER.pack(sequence, number))
+        if number > self.log.commit:
+            return
+        state.answered = True
+        client.send_unsequenced(_ANSWER.pack(sequence, number, 0))
+        if state.wanted > 0:
+            state.trace = self._tracer.begin(state.name, state.wanted, number)
+        if state.trace is not None:
+            self.counters.add("submit.traces")
+            self._trace(client, now_ns)
+
+    def _trace(self, client: Client, now_ns: int) -> None:
+        """Tell a sender more out of the log. It is not read until that is all: so little waits to be told after it."""
+        state: Submission = client.state
+        trace = state.trace
+        assert trace is not None
+        try:
+            answers = self._tracer.advance(trace)
+        except LogError as error:
+            self.counters.add("submit.unreadable")
+            client.close(f"what was committed of {client.user} cannot be read: {error}", now_ns)
+            return
+        if answers:
+            client.send_unsequenced_batch(answers)
+        if not trace.done:
+            client.pause()
+            client.want_room(hungry=True)
+            return
+        state.trace = None
+        self._answer(client)
+        if not self._paused:
+            client.resume(now_ns)
 
     def _answer(self, client: Client) -> None:
-        sequence, number = self.log.senders.committed_of(client.state.slot)
-        client.send_unsequenced(_ANSWER.pack(sequence, number))
+        """Tell a sender what has become committed, unless something older has to be told first."""
+        state: Submission = client.state
+        if state.trace is None:
+            for answer in state.told(self.log.commit):
+                client.send_unsequenced(answer)

@@ -14,7 +14,7 @@ States and packets (`session` says what the states mean; a packet that is not he
 |---|---|---|
 | `accept` | PENDING | ACTIVE |
 | `reject` | PENDING | CLOSING |
-| `send_sequenced`, `send_unsequenced`, `send_debug` | ACTIVE | |
+| `send_sequenced`, `send_unsequenced`, `send_unsequenced_batch`, `send_debug` | ACTIVE | |
 | `end_session` | ACTIVE | CLOSING |
 
 The first packet is always Login Accepted or Login Rejected: Debug would be allowed before, and at least one
@@ -114,12 +114,14 @@ class ServerSession(Session):
 
     def send_unsequenced(self, payload: Payload) -> None:
         """Queue one unsequenced message; LocalProtocolError where the version has none from a server."""
-        self._require(State.ACTIVE, "send unsequenced data")
-        if not self.codec.server_unsequenced:
-            raise LocalProtocolError(
-                f"a server of {self.codec.name} {self.codec.version} sends no unsequenced data"
-            )
+        self._require_unsequenced()
         self._send(PacketType.UNSEQUENCED, payload)
+
+    def send_unsequenced_batch(self, messages: Messages) -> None:
+        """Queue unsequenced messages; all of them or, with LocalProtocolError or OutputFull, none."""
+        self._require_unsequenced()
+        self._room_for(self.codec.size(messages))
+        self.codec.pack(self._queued, PacketType.UNSEQUENCED, messages)
 
     def send_debug(self, text: str) -> None:
         """Queue a text for people."""
@@ -136,6 +138,13 @@ class ServerSession(Session):
         """See `Session.sent`; `sequenced` messages more have left whole, for `next_number`."""
         super().sent(now_ns)
         self._next_number += sequenced
+
+    def _require_unsequenced(self) -> None:
+        self._require(State.ACTIVE, "send unsequenced data")
+        if not self.codec.server_unsequenced:
+            raise LocalProtocolError(
+                f"a server of {self.codec.name} {self.codec.version} sends no unsequenced data"
+            )
 
     def _deadlines(self) -> list[tuple[int, str]]:
         if self.closing:

@@ -19,6 +19,7 @@ from rewinder.log import MessageLog
 from rewinder.memory import MemoryStorage
 from rewinder.record import RECORD_CHECK, Stamp, stamp_record
 from seqcast._native import DeliveryKernel, Outbox
+from seqcast.assembly import Assembly
 from sequencer._native import Outgoing
 from sequencer.ordering import Ordering
 from sequencer.process import payload_limit
@@ -118,6 +119,19 @@ def test_open_records(benchmark) -> None:
     payloads, stamps = benchmark(kernel.run, records, 0, BATCH)
     assert payloads.payloads() == MESSAGES.payloads()
     assert stamps[BATCH - 1] == (SENDER, BATCH, 10**18 + BATCH)
+
+
+@pytest.mark.benchmark(group="records")
+def test_open_messages_one_at_a_time(benchmark) -> None:
+    assembly, records = Assembly(BATCH), table_of(RECORDS)
+
+    def run() -> int:
+        batch, _ = assembly.open(records, BATCH)
+        for message in batch:
+            last = message
+        return last.number
+
+    assert benchmark(run) == BATCH
 
 
 def new_log() -> MessageLog:

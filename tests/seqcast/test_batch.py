@@ -149,7 +149,7 @@ def test_a_copy_outlives_the_next_poll(count: int) -> None:
     wanted = list(batch)
     copy = batch.copy()
     table.buffer[:] = bytes(len(table.buffer))
-    assembly.open(records(*(data(b"other", n) for n in range(1, 40))), 64)
+    assembly.open(records(*(data(b"other", n, sender=b"OTHER ") for n in range(50, 90))), 64)
     assert list(copy) == copy[:] == wanted
     assert copy.arrays().numbers.tolist() == [message.number for message in wanted]
     assert copy.copy()[:] == wanted

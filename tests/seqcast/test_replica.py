@@ -267,6 +267,20 @@ def test_a_save_that_fails_is_tried_again_before_anything_else(
     assert checkpoint.load() is not None
 
 
+def test_a_save_that_failed_is_tried_again_on_a_quiet_stream(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    checkpoint = Checkpoint(tmp_path / "run" / "app", durable=False)
+    one = replica(sizes=(100,), checkpoint=checkpoint, every=len(NUMBERS))
+    (tmp_path / "run").rmdir()
+    with pytest.raises(CheckpointFailed):
+        one.run()
+    (tmp_path / "run").mkdir()
+    assert one.advance() == 0
+    saved = checkpoint.load()
+    assert saved is not None
+    assert saved.snapshot == FINAL.snapshot()
+
+
 def test_saving_needs_a_checkpoint_and_a_session(checkpoint: Checkpoint) -> None:
     with pytest.raises(ValueError, match="without a checkpoint"):
         replica().save()

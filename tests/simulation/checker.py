@@ -15,6 +15,7 @@ from simulation.disks import DATA, END, EPOCH, STAMP_BYTES, DiskReader, stamp_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from seqcast.submission import Answer
     from seqcast.testing.datagrams import SimDatagrams
     from seqcast.testing.machine import Machine
     from seqcast.testing.streams import SimSocket
@@ -55,7 +56,8 @@ class Checker:
         self.world, self.nodes, self.voters, self.quorum, self.durable = world, nodes, voters, quorum, durable
         self.violations: list[str] = []
         self.stream: dict[int, bytes] = {}
-        self.acknowledged: dict[str, dict[int, int]] = {}
+        self.acknowledged: dict[str, dict[int, int]] = {}  # by user and sequence: the number it was told
+        self._told: dict[str, int] = {}  # by user: how far its present life was told
         self.replayed_bytes = 0
         self._proved = 0  # the highest number that a write quorum was seen to hold
         self._owners: dict[int, str] = {}
@@ -108,12 +110,26 @@ class Checker:
         """A receiver begins again."""
         self._expected[name] = 1
 
-    def answered(self, user: str, sequence: int, number: int) -> None:
-        """A sender is told that it is committed up to a sequence."""
-        self.acknowledged.setdefault(user, {})[sequence] = number
-        record = self.stream.get(number)
-        if record is not None and stamp_of(record)[2:4] != (user.encode().ljust(6), sequence):
-            self.violated(3, f"{user} was told that {sequence} is record {number}, which is another")
+    def began(self, user: str, sequence: int) -> None:
+        """A life of a sender begins after what was in the stream, up to `sequence`."""
+        self._told[user] = sequence
+
+    def answered(self, user: str, answer: Answer) -> None:
+        """A sender is told at which numbers frames of it are: each once in a life, in order."""
+        self._shown(user, answer.number, None, "was told of")
+        acknowledged = self.acknowledged.setdefault(user, {})
+        for back in reversed(range(answer.count)):
+            sequence, number = answer.sequence - back, answer.number - back
+            if sequence != self._told[user] + 1:
+                self.violated(3, f"{user} was told of {sequence} after {self._told[user]}")
+            self._told[user] = sequence
+            if acknowledged.setdefault(sequence, number) != number:
+                self.violated(
+                    3, f"{user} was told that {sequence} is record {acknowledged[sequence]}, and now {number}"
+                )
+            record = self.stream.get(number)
+            if record is not None and stamp_of(record)[2:4] != (user.encode().ljust(6), sequence):
+                self.violated(3, f"{user} was told that {sequence} is record {number}, which is another")
 
     def lost_memory(self, name: str) -> None:
         """A node begins with an empty disk: it may have forgotten its promises, and has to say so."""
@@ -134,6 +150,11 @@ class Checker:
                 kind_sender = stamp_of(log[number - 1]) if number <= len(log) else None
                 if kind_sender is None or kind_sender[2:4] != (user.encode().ljust(6), sequence):
                     self.violated(3, f"{user} {sequence} was acknowledged at {number} and is not there")
+        data = [stamp for stamp in map(stamp_of, log) if stamp[0] == DATA]
+        for user, told in self._told.items():
+            last = max((stamp[3] for stamp in data if stamp[2] == user.encode().ljust(6)), default=0)
+            if told != last:
+                self.violated(3, f"{user} was told the numbers of its frames up to {told}, and has {last}")
         messages = _messages(log)
         for user, sent in submitted.items():
             if messages.get(user, []) != sent:

@@ -20,11 +20,14 @@ from rewinder.replication import Answer
 from rewinder.voter import Voter
 from sequencer.commit import Commit
 from sequencer.followers import Followers
-from sequencer.submit import SubmitPort
+from sequencer.submit import Run, Submission, SubmitPort
 from sequencer.takeover import Takeover
+from sequencer.tracing import Tracer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from sequencer.ordering import Outcome
 
 _HEAD = struct.Struct(">QB")
 
@@ -147,6 +150,33 @@ def _readmission() -> list[Any]:
     ]
 
 
+def _runs() -> list[Any]:
+    """Frames of one sender are told as if no record of another lay between."""
+
+    def stamped(self: Submission, outcome: Outcome) -> None:
+        count = outcome.stamped + sum(run.count for run in self.runs)
+        self.runs.clear()
+        self.runs.append(Run(outcome.sequence, outcome.number, count))
+
+    return [mock.patch.object(Submission, "stamped", stamped)]
+
+
+def _part() -> list[Any]:
+    """A run is told as a whole as soon as a part of it is committed."""
+    ordinary = Submission.told
+
+    def told(self: Submission, commit: int) -> list[bytes]:
+        begun = [run.number for run in self.runs if run.number - run.count < commit]
+        return ordinary(self, max(begun, default=commit))
+
+    return [mock.patch.object(Submission, "told", told)]
+
+
+def _trace() -> list[Any]:
+    """Who logs in again is not told what it was not told before."""
+    return [mock.patch.object(Tracer, "begin", return_value=None)]
+
+
 GUARDS: dict[str, tuple[Callable[[], list[Any]], str, int, int]] = {
     "quorum": (_quorum, "mixed", 3, 5),
     "promise": (_promise, "crashes", 3, 20),
@@ -156,6 +186,9 @@ GUARDS: dict[str, tuple[Callable[[], list[Any]], str, int, int]] = {
     "dedup": (_dedup, "crashes", 3, 20),
     "crc": (_crc, "disks", 3, 20),
     "readmission": (_readmission, "disks", 3, 60),
+    "runs": (_runs, "mixed", 3, 20),
+    "part": (_part, "mixed", 3, 20),
+    "trace": (_trace, "mixed", 3, 20),
 }
 """Name of each guard: what takes it away, the faults that need it, voters, and seeds within which it is missed."""
 

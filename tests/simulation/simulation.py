@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 from attrs import define, field
 
@@ -11,6 +13,7 @@ from rewinder import replay
 from seqcast.testing.fabric import Fabric
 from seqcast.testing.node import DATAGRAM_BYTES, NodeMachine, died_of, node_settings
 from seqcast.testing.world import MILLISECOND, SECOND, World
+from sequencer import tracing
 from simulation.checker import Checker
 from simulation.disks import DiskReader
 from simulation.faults import Faults
@@ -22,6 +25,9 @@ if TYPE_CHECKING:
 
 LOAD_NS = 2 * SECOND
 """How long there is load, and faults."""
+
+VOLLEYS, VOLLEY_SHOTS, VOLLEY_NS = 6, 8, MILLISECOND
+"""Volleys of all senders, shots of each in one of them, and the longest time between two shots."""
 
 SETTLE_NS = 8 * SECOND
 """How long the bus may take, once the faults are over, until everything is delivered everywhere."""
@@ -39,8 +45,12 @@ VOTERS = {
     5: ("SEQ1", "SEQ2", "SEQ3", "REW1", "REW2"),
 }
 
-replay.STRETCH_RECORDS = 16  # so that stretches end within a replay
-replay.TURN_BYTES = 2 * 1024
+SMALL_TURNS = (
+    (replay, "STRETCH_RECORDS", 16),  # so that stretches end within a replay
+    (replay, "TURN_BYTES", 2 * 1024),
+    (tracing, "TURN_RECORDS", 5),  # so that a trace takes several turns
+    (tracing, "SLICE_ANSWERS", 3),
+)
 
 
 @define
@@ -94,9 +104,17 @@ class Simulation:
         fabric.on_stream = self.checker.stream_opened
         sequencers = [name for name, sequencer in names.items() if sequencer]
         rewinders = [name for name, sequencer in names.items() if not sequencer]
+        answers_get_lost = profile == "mixed"  # the other profiles are for their own faults
         self.senders = [
             SimSender(
-                fabric, f"SEND{index}", sequencers, self.checker.answered, stubborn=random.random() < 0.5
+                fabric,
+                f"SEND{index}",
+                sequencers,
+                self.checker.began,
+                self.checker.answered,
+                stubborn=random.random() < 0.5,
+                flaky=answers_get_lost and random.random() < 0.5,
+                patient=profile == "figure8" or (profile == "crashes" and random.random() < 0.5),
             )
             for index in range(random.randrange(1, 4))
         ]
@@ -108,10 +126,16 @@ class Simulation:
             app.machine.failure = self._app_failed
         self.starts = len(self.receivers)
         self.faults = Faults(self, profile)
-        self._plan_load()
+        self._plan_load(VOLLEYS if answers_get_lost else 0)
 
     def run(self) -> Outcome:
         """From the start to the verdict."""
+        with ExitStack() as stack:
+            for module, name, value in SMALL_TURNS:
+                stack.enter_context(mock.patch.object(module, name, value))
+            return self._run()
+
+    def _run(self) -> Outcome:
         world = self.world
         logger = logging.getLogger("seqcast")
         handler = TraceHandler(world)
@@ -168,7 +192,7 @@ class Simulation:
         primary = self.primary()
         return primary.process.log.last if primary is not None and primary.process is not None else 0
 
-    def _plan_load(self) -> None:
+    def _plan_load(self, volleys: int) -> None:
         random, world = self.world.random, self.world
         for sender in self.senders:
             when = random.randrange(300 * MILLISECOND)
@@ -178,6 +202,16 @@ class Simulation:
                     when, lambda sender=sender, count=count: sender.submit(self._payloads(sender, count))
                 )
                 when += random.randrange(5, 120) * MILLISECOND
+        for _ in range(volleys):
+            self._plan_volley(random.randrange(LOAD_NS))
+
+    def _plan_volley(self, when: int) -> None:
+        """All senders at once, a few messages at a time, so that their records lie between each other's."""
+        for sender in self.senders:
+            at = when
+            for _ in range(VOLLEY_SHOTS):
+                at += self.world.random.randrange(VOLLEY_NS)
+                self.world.at(at, lambda sender=sender: sender.submit(self._payloads(sender, 2)))
 
     def _payloads(self, sender: SimSender, count: int) -> list[bytes]:
         random = self.world.random
@@ -214,7 +248,8 @@ class Simulation:
             return f"{primary.name} has committed {primary.process.log.commit} of {last}"
         for sender in self.senders:
             if not sender.done:
-                return f"{sender.user} waits: {sender.submission.committed_sequence} of {sum(sender.frames)}"
+                have = sender.submission.committed_sequence, sender.submission.told_sequence
+                return f"{sender.user} waits: {have} of {sum(sender.frames)}"
         for node in self.nodes.values():
             if node.process is None or (node.process.log.last, node.process.log.commit) != (last, last):
                 have = (node.process.log.last, node.process.log.commit) if node.process is not None else None

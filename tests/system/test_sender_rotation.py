@@ -23,7 +23,7 @@ from souptcp import (
 )
 
 SESSION = b"ROTATION  "
-ANSWER = struct.Struct(">QQ")
+ANSWER = struct.Struct(">QQI")
 NEVER_NS = 1 << 60
 TURNS = 20_000
 """So many turns of at most a millisecond are patience enough for a busy machine."""
@@ -37,6 +37,7 @@ class Sequencer:
     acknowledges: bool = True
     logins: int = 0
     got: list[bytes] = field(factory=list)
+    told: int = 0
     listener: Listener = field(factory=lambda: Listener("127.0.0.1", 0))
     connections: list[tuple[Connection, ServerSession]] = field(factory=list)
 
@@ -57,19 +58,20 @@ class Sequencer:
                     case LoginRequested() if self.primary:
                         self.logins += 1
                         session.accept(SESSION, 1, now_ns)
-                        session.send_unsequenced(self.answer())
+                        session.send_unsequenced(self.answer(0))
                     case LoginRequested():
                         self.logins += 1
                         session.reject(b"S", now_ns)
                     case Unsequenced(messages):
                         self.got += messages.payloads()
                         if self.acknowledges:
-                            session.send_unsequenced(self.answer())
+                            session.send_unsequenced(self.answer(len(self.got) - self.told))
+                            self.told = len(self.got)
             connection.write(now_ns)
 
-    def answer(self) -> bytes:
+    def answer(self, count: int) -> bytes:
         last = struct.unpack_from(">Q", self.got[-1])[0] if self.got else 0
-        return ANSWER.pack(last, last + 1 if self.acknowledges else 0)
+        return ANSWER.pack(last, last + 1 if self.acknowledges and last else 0, count)
 
     def close(self) -> None:
         self.listener.close()
