@@ -86,9 +86,7 @@ class Receiver:
     _downlink: Downlink = field(init=False)
     _records: Messages | None = field(default=None, init=False)
     _successor: NewSession | None = field(default=None, init=False)
-    _farewell_ns: int = field(
-        default=0, init=False
-    )  # when the successor is announced, whatever else could be had
+    _farewell_ns: int = field(default=0, init=False)  # when the successor is announced at the latest
     _former: list[str] = field(factory=list, init=False)
 
     @repair.default
@@ -283,6 +281,8 @@ class Receiver:
             left = WAIT_SECONDS if deadline_ns is None else (deadline_ns - clock.read()) / 1e9
             if left <= 0:
                 raise TimedOut(f"no session has followed {self.session_name!r} within {timeout:g} s")
+            if self.ended:
+                self._downlink.records(self._pump.clock.now_ns)  # none: it only looks at what has come
             self._downlink.look_after(self._pump.clock.now_ns)
             self._pump.turn(int(min(left, WAIT_SECONDS) * 1e9))
         return self._move_on(self._successor)
@@ -291,6 +291,8 @@ class Receiver:
         """Go on with the session that follows this one, as `next_session` does, without stopping the event loop."""
         while self._successor is None:
             self._check_unpinned()
+            if self.ended:
+                self._downlink.records(self._pump.clock.now_ns)
             self._downlink.look_after(self._pump.clock.read())
             await until_ready(self._pump)
             self._pump.turn(0)
@@ -354,9 +356,7 @@ class Receiver:
 
     def _check_unpinned(self) -> None:
         if self.session is not None:
-            raise SeqcastError(
-                f"this receiver is pinned to session {self.session_name!r}: make another for the next"
-            )
+            raise SeqcastError(f"pinned to session {self.session_name!r}: make another receiver for the next")
 
     def _move_on(self, successor: NewSession) -> str:
         """Read another session from its first record."""
