@@ -27,6 +27,9 @@ MODULES = ("seqcast", "seqcast.errors", "seqcast.events", "seqcast.testing")
 BESIDE = ("seqcast.batch.Arrays", "seqcast.checkpoint.Saved", "seqcast.reception.Repair")
 """What calls of the public names take or give, and is not among them."""
 
+MADE_HERE = ("App", "Batch", "Configuration", "SeqcastError", "Ticket")
+"""Classes whose objects come from calls, and are not made by apps; of errors it goes without saying."""
+
 PROTOCOLS = ("__iter__", "__aiter__", "__getitem__", "__await__")
 """Methods without a name of their own that are shown when they have a docstring."""
 
@@ -154,7 +157,8 @@ def shown(entry: Entry, title: str | None = None) -> list[str]:
     match definition:
         case ast.ClassDef():
             bases = [ast.unparse(base) for base in definition.bases]
-            parts += [fenced(call(entry.name, constructor(entry)))] if "ABC" not in bases else []
+            made_here = entry.name in MADE_HERE or "ABC" in bases or "SeqcastError" in bases
+            parts += [] if made_here else [fenced(call(entry.name, constructor(entry)))]
             errors = [base for base in bases if base.endswith(("Error", "Exception"))]
             parts += [f"{entry.text}\n"]
             parts += [f"Inherits from {' and '.join(f'`{base}`' for base in errors)}.\n"] if errors else []
@@ -216,9 +220,22 @@ def constructor(entry: Entry) -> list[str]:
         if settings.get("init") == "False":
             continue
         default = later.get(name) or default_of(entry.home, member, settings)
-        text = f"{name}: {ast.unparse(member.annotation)}" + (f" = {default}" if default else "")
+        kind = taken_by(entry.home, settings.get("converter")) or ast.unparse(member.annotation)
+        text = f"{name}: {kind}" + (f" = {default}" if default else "")
         (named if keywords_only or settings.get("kw_only") == "True" else positional).append(text)
     return [*positional, *(["*", *named] if named else [])]
+
+
+def taken_by(home: ModuleType, converter: str | None) -> str | None:
+    """What a field takes that has a converter."""
+    if converter == "Path":
+        return "str | Path"
+    function = getattr(home, converter, None) if converter else None
+    if not inspect.isfunction(function):
+        return None
+    kind = next(iter(inspect.signature(function).parameters.values())).annotation
+    alias = definitions(parsed(importlib.import_module(function.__module__)).body).get(kind)
+    return ast.unparse(alias[0].value) if alias and isinstance(alias[0], ast.Assign) else str(kind)
 
 
 def defaults_below(definition: ast.ClassDef) -> dict[str, str]:

@@ -103,3 +103,12 @@ def anchors_of(path: Path) -> set[str]:
     """The names that the code host gives to the headings of a document."""
     headings = re.findall(r"^#+ (.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_the_reference_is_what_the_docstrings_say() -> None:
+    specification = importlib.util.spec_from_file_location("api", DOCUMENTS / "api.py")
+    assert specification is not None
+    assert specification.loader is not None
+    api = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(api)
+    assert api.PAGE.read_text(encoding="utf-8") == api.page(), "stale: make docs"
