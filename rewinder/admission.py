@@ -27,11 +27,20 @@ class Admission:
 
     def check(self, client: Client, request: LoginRequest) -> Denied | None:
         """Decide on a login, and set `client.user`; None when it may go on."""
+        denied = self.check_user(client, request)
+        if denied is None and not self.covers(request):
+            return Denied(b"S", f"session {request.session!r} is not the one that is served here")
+        return denied
+
+    def check_user(self, client: Client, request: LoginRequest) -> Denied | None:
+        """The same, whatever session it is for."""
         allowed = self.authority.check(request.user, request.password, self.role)
         if not isinstance(allowed, Granted):
             return Denied(b"A", allowed.reason)
         client.user = allowed.user
-        session = request.session.strip(_PADDING)
-        if session and session != self.session.strip(_PADDING):
-            return Denied(b"S", f"session {session!r} is not the one that is served here")
         return None
+
+    def covers(self, request: LoginRequest) -> bool:
+        """Whether a login is for this session: it names it, or none."""
+        session = request.session.strip(_PADDING)
+        return not session or session == self.session.strip(_PADDING)

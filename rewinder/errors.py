@@ -37,6 +37,10 @@ class LogLocked(LogError):
     """Another process has the log open for writing."""
 
 
+class NotServed(LogError):
+    """An old session that was asked for is not served here."""
+
+
 class NotInLog(LogError):
     """The log does not hold the number that was asked for."""
 

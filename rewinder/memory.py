@@ -123,6 +123,12 @@ class MemoryStorage:
     def close(self) -> None:
         """Nothing to let go of."""
 
+    def reader(self) -> MemoryStorage:
+        """The same files, to be read only."""
+        reader = MemoryStorage(self.boot_id, writable=False)
+        reader._files = self._files
+        return reader
+
     # what tests do to it
 
     @property

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from attrs import define, field
 
+from rewinder.log import MessageLog
 from rewinder.replay import LogServer
 from rewinder.replication import Answer, Epochs, Held, Opened, PromiseRequest, Query, VoterState, decode
 from rewinder.service import Denied, Granted
@@ -57,7 +58,7 @@ class Listener(Protocol):
 
 
 @define(eq=False)
-class NodePort(LogServer):
+class NodePort(LogServer[MessageLog]):
     """The application of a node port. `primary` is set while the node is one."""
 
     voter: Voter = field(kw_only=True)

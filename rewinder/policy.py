@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from rewinder.errors import LocalProtocolError
 from rewinder.segment import SEGMENT_BYTES_LIMIT, SEGMENT_BYTES_MINIMUM
 
@@ -12,6 +14,13 @@ DURABILITIES = ("memory", "group", "always")
 """`rewinder.log` and docs/LOG.md say what each means."""
 
 SESSION_BYTES = 10
+
+_SESSION_NAME = re.compile(r"[0-9A-Za-z]{1,10}")
+
+
+def is_session_name(name: str) -> bool:
+    """Whether a session can be called so: up to ten ASCII letters and digits, which are a safe file name, too."""
+    return _SESSION_NAME.fullmatch(name) is not None
 
 
 def check_policy(session: bytes, durability: str, segment_bytes: int) -> None:

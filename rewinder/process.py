@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import define, field, frozen
 
 from moldudp import MOLDUDP64, RequestServer
 from rewinder.access import Role
 from rewinder.admission import Admission
+from rewinder.archive import Archive
+from rewinder.listing import Listing
 from rewinder.node import Node, NodeSettings
 from rewinder.replay import LogServer
+from rewinder.replay_port import ReplayPort
 from rewinder.requests import LogStore, RequestPort
+
+if TYPE_CHECKING:
+    from rewinder.log import MessageLog
+    from rewinder.storage import Storage
 
 
 @frozen
@@ -31,7 +38,9 @@ class RewinderProcess(Node):
     """The process. `run` is all that a caller needs."""
 
     settings: RewinderSettings
-    replay: LogServer = field(init=False)
+    replay: LogServer[MessageLog] = field(init=False)
+    archive: Archive = field(init=False)
+    listing: Listing = field(init=False)
     requests: RequestPort | None = field(default=None, init=False)
 
     role = "rewinder"
@@ -42,7 +51,8 @@ class RewinderProcess(Node):
         admission = Admission(settings.authority, Role.REPLAY, self.log.session)
         self.replay = LogServer(self.log, admission, self.counters)
         self.replay.visible = self.log.commit
-        self.serve("replay", settings.replay_port, self.replay)
+        self._open_archive()
+        self.serve("replay", settings.replay_port, ReplayPort(self.replay, self.archive, self.pump.timers))
         if settings.request_port is not None:
             store = LogStore(self.log, settings.datagram_bytes)
             server = RequestServer(MOLDUDP64, store, capacity=settings.datagram_bytes)
@@ -50,6 +60,23 @@ class RewinderProcess(Node):
             self.requests = RequestPort(server, socket)
             self.pump.watch(self.requests.fileno(), self.requests.on_ready)
         self.pump.timers.watch(self.link)
+
+    def _open_archive(self) -> None:
+        """Old sessions, which are served by name."""
+        settings, surroundings = self.settings, self.surroundings
+
+        def find(session: str) -> Storage | None:
+            return None if session == settings.session_name else surroundings.old_storage(settings, session)
+
+        self.archive = Archive(
+            find, self.counters, lambda sentence: self.report("not served", detail=sentence)
+        )
+        self.listing = Listing(lambda: surroundings.old_sessions(settings), find)
+        self._refresh_listing()
+
+    def _refresh_listing(self) -> None:
+        self.listing.refresh(self.pump.clock.now_ns)
+        self.pump.timers.watch(self.listing)
 
     def finish(self, now_ns: int) -> int:
         """Show what has become committed, and tell the primary what is held."""
@@ -68,12 +95,20 @@ class RewinderProcess(Node):
         return ports
 
     def status(self) -> dict[str, Any]:
-        """The node's status, with what was asked for again."""
-        return {**super().status(), "requests": self.requests.counters() if self.requests is not None else {}}
+        """The node's status, with what was asked for again, and the old sessions that can be replayed."""
+        self._refresh_listing()
+        return {
+            **super().status(),
+            "requests": self.requests.counters() if self.requests is not None else {},
+            "old_sessions": self.listing.rows(),
+        }
 
     def close(self) -> None:
-        """Let go of the request port first."""
+        """Let go of the request port and the old sessions first."""
         if self.requests is not None:
             self.pump.forget(self.requests.fileno())
             self.requests.close()
+        for part in (getattr(self, "archive", None), getattr(self, "listing", None)):
+            if part is not None:
+                part.close()
         super().close()

@@ -124,7 +124,7 @@ class Opening:
         if number <= marks.synced:
             raise tail.corrupt(f"it was synced to the disk before, and now {reason}")
         if not marks.lost_machine:
-            self._refuse_damage(tail, stop)
+            refuse_damage(tail, stop)
         offset = tail.end
         bytes_cut = tail.clear()
         if bytes_cut:
@@ -155,20 +155,7 @@ class Opening:
         if stop is Stop.SENDERS:
             raise LogError(f"{tail.file}: record {tail.last + 1}: {STOP_REASONS[stop]}")
         if stop is not Stop.EMPTY:
-            self._refuse_damage(tail, stop)
-
-    def _refuse_damage(self, tail: Segment, stop: Stop) -> None:
-        """Raise CorruptRecord when whole records lie behind the end of the tail."""
-        reason = STOP_REASONS[stop]
-        if stop is Stop.TIME:
-            raise tail.corrupt(reason)
-        try:
-            behind = tail.search()
-        except SearchUnsureError:
-            raise tail.corrupt(f"{reason}; what lies behind it may be records, or may not") from None
-        if behind is not None:
-            offset, number = behind
-            raise tail.corrupt(f"{reason}; record {number} lies whole behind it, at offset {offset}")
+            refuse_damage(tail, stop)
 
     # a lost machine
 
@@ -224,6 +211,20 @@ class Opening:
                 break
             if segments.firsts[position] not in segments.verified:
                 segments.at(position)
+
+
+def refuse_damage(tail: Segment, stop: Stop) -> None:
+    """Raise CorruptRecord when whole records lie behind the end of the tail, where reading it ended with `stop`."""
+    reason = STOP_REASONS[stop]
+    if stop is Stop.TIME:
+        raise tail.corrupt(reason)
+    try:
+        behind = tail.search()
+    except SearchUnsureError:
+        raise tail.corrupt(f"{reason}; what lies behind it may be records, or may not") from None
+    if behind is not None:
+        offset, number = behind
+        raise tail.corrupt(f"{reason}; record {number} lies whole behind it, at offset {offset}")
 
 
 def restore_state(

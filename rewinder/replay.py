@@ -9,7 +9,7 @@ written where a packet ends, so bytes of the log leave in stretches that end on 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from attrs import define, field
 
@@ -20,10 +20,13 @@ if TYPE_CHECKING:
     from native.messages import Messages
     from rewinder.admission import Admission
     from rewinder.counters import Counters
-    from rewinder.log import MessageLog
+    from rewinder.reading import LogReader
     from rewinder.segment import Segment
     from rewinder.service import Client
     from souptcp import LoginRequest
+
+Log = TypeVar("Log", bound="LogReader")
+"""The kind of log that is served: one that grows, or one that is only read."""
 
 STRETCH_RECORDS = 4096
 """Records aimed at in one stretch; a stretch is also what a client may get beyond its share of a turn."""
@@ -49,18 +52,19 @@ class Cursor:
 
 
 @define(eq=False)
-class LogServer:
+class LogServer(Generic[Log]):
     """The application of a replay port, and the sequenced half of a replication port.
 
     `visible` is the number of the last record that may be shown: the commit number to receivers, the end of
-    the log to followers.
+    the log to followers. `final` says that nothing will ever follow it: the session is an old one.
     """
 
-    log: MessageLog
+    log: Log
     admission: Admission
     counters: Counters
     name: str = "replay"
     says_end: bool = True  # a follower is not told: it stays, to hear that the end is committed
+    final: bool = False
     visible: int = field(default=0, init=False)
     _caught_up: dict[int, Client] = field(factory=dict, init=False)
 
@@ -76,17 +80,18 @@ class LogServer:
 
     def login(self, client: Client, request: LoginRequest, _now_ns: int) -> Granted | Denied:
         """Let in who may replay, at the number asked for; 0, and numbers not yet there, mean from now on."""
-        denied = self.admission.check(client, request)
-        if denied is not None:
-            return denied
+        return self.admission.check(client, request) or self.enter(client, request.sequence_number)
+
+    def enter(self, client: Client, wanted: int) -> Granted | Denied:
+        """Bring a client that may replay to the number it wants."""
         following = self.visible + 1
-        number = request.sequence_number or following
+        number = wanted or following
         if number < self.log.first:
             return Denied(b"S", f"records before {self.log.first} are no longer kept")
         number = min(number, following)
         try:
             segment, offset = self.log.locate(number)
-        except LogError as error:
+        except (LogError, OSError) as error:
             self.counters.add(f"{self.name}.unreadable")
             return Denied(b"S", str(error))
         client.state = Cursor(segment, offset, offset, number)
@@ -134,12 +139,21 @@ class LogServer:
             except OSError as error:
                 client.service.drop(client, f"cannot write: {error}")
                 return sent
+            if not moved:
+                self.counters.add(f"{self.name}.unreadable")
+                client.service.drop(client, f"{cursor.segment.file} has become shorter")
+                return sent
             cursor.offset += moved
             sent += moved
             client.session.sent(now_ns)
 
     def at_edge(self, client: Client) -> None:
         """A packet's edge: what else this client is to be told may be queued now."""
+
+    def _is_over(self, number: int) -> bool:
+        """Whether no record `number` will ever come, and the client is to be told."""
+        ended = self.log.ended
+        return self.final or (self.says_end and ended is not None and number > ended)
 
     def _move(self, client: Client, cursor: Cursor) -> int:
         """Hand bytes up to the target to the socket, as many as it takes."""
@@ -153,7 +167,7 @@ class LogServer:
     def _aim(self, client: Client, cursor: Cursor, now_ns: int) -> bool:
         """Set the next target; False when the client has all that is visible, or was let go."""
         if cursor.number > self.visible:
-            if self.says_end and self.log.ended is not None and cursor.number > self.log.ended:
+            if self._is_over(cursor.number):
                 client.session.end_session(now_ns)
                 client.close("end of session", now_ns, debug=False, patience_ns=END_PATIENCE_NS)
             else:
@@ -165,7 +179,7 @@ class LogServer:
                 cursor.segment, cursor.offset = self.log.locate(cursor.number)
             following = min(cursor.number + STRETCH_RECORDS, self.visible + 1, cursor.segment.last + 1)
             cursor.target = cursor.segment.offset_of(following)
-        except LogError as error:
+        except (LogError, OSError) as error:
             self.counters.add(f"{self.name}.unreadable")
             client.close(str(error), now_ns)
             return False

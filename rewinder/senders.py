@@ -52,10 +52,6 @@ class SenderTable:
         row = self._rows[slot]
         return row.sequence, row.number
 
-    def last_sequence(self, slot: int) -> int:
-        """Last sender sequence in the log of a slot; 0 before the first."""
-        return int(self._rows[self._checked(slot)].sequence)
-
     def committed_of(self, slot: int) -> tuple[int, int]:
         """(last committed sender sequence, its stream number) of a slot; (0, 0) before the first."""
         row = self._rows[self._checked(slot)]

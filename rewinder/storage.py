@@ -159,7 +159,10 @@ class FileStorage:
             raise LogMissing(f"{directory}: there is no such directory") from None
         self._release = weakref.finalize(self, os.close, self._descriptor)
         if writable:
-            self._lock()
+            self._lock(fcntl.LOCK_EX)
+            # A help for people, no more: a disk that is too full for it is no reason not to go on.
+            with contextlib.suppress(OSError, StorageFull):
+                self.write_atomically(OWNER_FILE, f"{os.getpid()}\n".encode("ascii"), durable=False)
             for name in self.names():
                 if name.endswith(TEMPORARY_SUFFIX):
                     self.remove(name)
@@ -229,6 +232,10 @@ class FileStorage:
         if durable:
             self.sync_directory()
 
+    def keep_writers_out(self) -> None:
+        """Nobody gets the directory for writing while this is open. Raises LogLocked when somebody has it."""
+        self._lock(fcntl.LOCK_SH)
+
     def close(self) -> None:
         """Let others have the directory."""
         self._release()
@@ -247,9 +254,9 @@ class FileStorage:
                 raise StorageFull(self.describe(name), wanted, os.strerror(error.errno)) from None
             raise
 
-    def _lock(self) -> None:
+    def _lock(self, kind: int) -> None:
         try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self._descriptor, kind | fcntl.LOCK_NB)
         except BlockingIOError:
             owner = ""
             with contextlib.suppress(OSError):
@@ -257,9 +264,6 @@ class FileStorage:
             self._release()
             who = f"process {owner}" if owner else "another process"
             raise LogLocked(f"{self.directory}: {who} has this log open") from None
-        # A help for people, no more: a disk that is too full for it is no reason not to go on.
-        with contextlib.suppress(OSError, StorageFull):
-            self.write_atomically(OWNER_FILE, f"{os.getpid()}\n".encode("ascii"), durable=False)
 
 
 def machine_boot_id() -> str:

@@ -6,6 +6,8 @@ that is in them, are the same.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import secrets
 from random import Random
 from typing import TYPE_CHECKING, Any, Protocol
@@ -13,7 +15,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 from attrs import define, field
 
 from rewinder.control import ControlServer
+from rewinder.errors import LogMissing
 from rewinder.network import Network, SocketNetwork
+from rewinder.policy import is_session_name
 from rewinder.pump import EpollPump
 from rewinder.storage import FileStorage
 
@@ -56,6 +60,16 @@ class Surroundings(Protocol):
     def storage(self, settings: NodeSettings) -> Storage:
         """Where the log of the session is kept. Raises LogError, OSError."""
 
+    def old_sessions(self, settings: NodeSettings) -> list[str]:
+        """Names of the other sessions whose logs are kept there, the newest first. Raises OSError."""
+
+    def old_storage(self, settings: NodeSettings, session: str) -> Storage | None:
+        """The log of one of them, to be read only; None when there is none.
+
+        `session` is a name that a session can have, and not the present one. Raises LogLocked when somebody writes
+        that log, OSError when it cannot be used.
+        """
+
     def set_aside(self, settings: NodeSettings) -> str:
         """Put a log that cannot be trusted out of the way; returns where it is now. Raises OSError."""
 
@@ -82,6 +96,29 @@ class Machine:
     def storage(self, settings: NodeSettings) -> Storage:
         """A directory named after the session, in that of the node."""
         return FileStorage(settings.directory / settings.session_name)
+
+    def old_sessions(self, settings: NodeSettings) -> list[str]:
+        """The other directories that have the name of a session: one that was put aside has none."""
+        found = []
+        with os.scandir(settings.directory) as entries:
+            for entry in entries:
+                if is_session_name(entry.name) and entry.name != settings.session_name and entry.is_dir():
+                    with contextlib.suppress(FileNotFoundError):  # it has just gone
+                        found.append((entry.stat().st_mtime_ns, entry.name))
+        return [name for _, name in sorted(found, reverse=True)]
+
+    def old_storage(self, settings: NodeSettings, session: str) -> FileStorage | None:
+        """The directory of that name, which nobody may write while it is open here."""
+        try:
+            storage = FileStorage(settings.directory / session, writable=False)
+        except (LogMissing, NotADirectoryError):
+            return None
+        try:
+            storage.keep_writers_out()
+        except BaseException:
+            storage.close()
+            raise
+        return storage
 
     def set_aside(self, settings: NodeSettings) -> str:
         """Rename the directory."""

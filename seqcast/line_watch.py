@@ -2,8 +2,8 @@
 
 A line is
 
-- *silent* when nothing good was heard on it for a time, and another line was heard meanwhile. A stream that stands
-  still on all lines says nothing about any of them.
+- *silent* when nothing good was heard on it for a time in which another line went on. A stream that stands still on
+  all lines says nothing about any of them, nor does the first packet after that.
 - *lagging* when it is far behind the best line for longer than overtaking explains.
 - well otherwise.
 """
@@ -38,6 +38,7 @@ class _Line:
 
     heard: int = 0  # good datagrams
     heard_ns: int | None = None  # when the last of them came, by the looks; None before the first
+    missed_ns: int = 0  # for how long other lines have gone on without it
     behind_ns: int | None = None  # since when it is too far behind
     state: str = "well"
 
@@ -57,21 +58,14 @@ class LineWatch:
     """The lines that may still bring what is missing, by number: heard, and neither silent nor lagging."""
     _known: dict[int, _Line] = field(factory=dict, init=False)
     _begun_ns: int | None = field(default=None, init=False)
+    _heard_ns: int = field(default=0, init=False)  # when any line was heard last
 
     def __attrs_post_init__(self) -> None:
         self._known = {LINE_NAMES.index(name): _Line() for name in self.lines}
 
     def look(self, counters: LineCounters, now_ns: int) -> list[LineSilent | LineLagging | LineBack]:
         """Compare with the last look; returns what has changed since, each change once."""
-        if self._begun_ns is None:
-            self._begun_ns = now_ns
-        for number in range(len(LINE_NAMES)):
-            heard = counters.heard[number]
-            if heard and number not in self._known:
-                self._known[number] = _Line()
-            line = self._known.get(number)
-            if line is not None and heard != line.heard:
-                line.heard, line.heard_ns = heard, now_ns
+        begun_ns = self._hear(counters, now_ns)
         best = max((counters.highest[number] for number in self._known), default=0)
         events: list[LineSilent | LineLagging | LineBack] = []
         for number, line in sorted(self._known.items()):
@@ -82,7 +76,7 @@ class LineWatch:
             line.state = state
             name = LINE_NAMES[number]
             if state == "silent":
-                events.append(LineSilent(name, self._last_ns(line)))
+                events.append(LineSilent(name, begun_ns if line.heard_ns is None else line.heard_ns))
             elif state == "lagging":
                 events.append(LineLagging(name, behind))
             else:
@@ -94,23 +88,31 @@ class LineWatch:
         )
         return events
 
-    def _last_ns(self, line: _Line) -> int:
-        """When a line was heard last; one that never was counts from the first look on."""
-        assert self._begun_ns is not None
-        return self._begun_ns if line.heard_ns is None else line.heard_ns
+    def _hear(self, counters: LineCounters, now_ns: int) -> int:
+        """See which lines were heard, and which missed that; returns when the first look was."""
+        if self._begun_ns is None:
+            self._begun_ns = self._heard_ns = now_ns
+        news = False
+        for number in range(len(LINE_NAMES)):
+            heard = counters.heard[number]
+            if heard and number not in self._known:
+                self._known[number] = _Line()
+            line = self._known.get(number)
+            if line is not None and heard != line.heard:
+                line.heard, line.heard_ns = heard, now_ns
+                news = True
+        if news:
+            passed_ns = min(now_ns - self._heard_ns, self.line_silence_ns // 2)
+            self._heard_ns = now_ns
+            for line in self._known.values():
+                line.missed_ns = 0 if line.heard_ns == now_ns else line.missed_ns + passed_ns
+        return self._begun_ns
 
     def _state(self, line: _Line, behind: int, now_ns: int) -> str:
-        last_ns = self._last_ns(line)
-        if now_ns - last_ns >= self.line_silence_ns:
-            # Half of the time apart, so that the last datagram before a stop, on whichever line, accuses nobody.
-            apart_ns = self.line_silence_ns // 2
-            others = (other.heard_ns for other in self._known.values() if other is not line)
-            if any(heard_ns is not None and heard_ns - last_ns >= apart_ns for heard_ns in others):
-                line.behind_ns = None
-                return "silent"
-            if line.state == "silent":
-                return "silent"
-        if behind <= self.line_lag_records:
+        if line.missed_ns >= self.line_silence_ns:
+            line.behind_ns = None
+            return "silent"
+        if behind <= self.line_lag_records or line.heard_ns is None:
             line.behind_ns = None
             return "well"
         if line.behind_ns is None:

@@ -18,6 +18,7 @@ from seqcast.events import NewSession
 from seqcast.host import ThisHost
 from seqcast.line_watch import LINE_NAMES
 from seqcast.reception import Repair
+from seqcast.succession import Succession
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator
@@ -39,9 +40,6 @@ LIVE = None
 
 WAIT_SECONDS = 1.0
 """Longest wait in one turn; who waits longer comes back for another."""
-
-FAREWELL_NS = 5_000_000_000
-"""How long a session that was left without its end is looked for at rewinders before its successor is announced."""
 
 
 @define(eq=False)
@@ -83,9 +81,7 @@ class Receiver:
     _pump: Pump = field(init=False)
     _downlink: Downlink = field(init=False)
     _records: Messages | None = field(default=None, init=False)
-    _successor: NewSession | None = field(default=None, init=False)
-    _farewell_ns: int = field(default=0, init=False)  # when the successor is announced at the latest
-    _former: list[str] = field(factory=list, init=False)
+    _succession: Succession = field(init=False)
 
     @repair.default
     def _default_repair(self) -> Repair:
@@ -96,6 +92,7 @@ class Receiver:
         start, self.assembly = self.start, Assembly(BATCH_MESSAGES)
         if isinstance(start, Checkpoint):
             start = self._restore(start, session)
+        self._succession = Succession(session.decode("ascii").strip())
         self._pump = self.host.pump(lambda _now_ns: 0)
         try:
             self._downlink = self._link(session, start)
@@ -135,7 +132,7 @@ class Receiver:
     @property
     def session_name(self) -> str:
         """The session that is read."""
-        return self._downlink.session.decode("ascii").strip()
+        return self._succession.session
 
     @property
     def position(self) -> int:
@@ -168,8 +165,7 @@ class Receiver:
         """
         if self.assembly.ended is not None:
             return True
-        end = self._downlink.reception.archived_end
-        return end is not None and self._successor is None and self.position >= end
+        return self._succession.successor is None and self._archive_read
 
     @property
     def trouble(self) -> str | None:
@@ -274,27 +270,21 @@ class Receiver:
         """
         clock = self._pump.clock
         deadline_ns = None if timeout is None else clock.read() + int(timeout * 1e9)
-        while self._successor is None:
+        while self._succession.successor is None:
             self._check_unpinned()
             left = WAIT_SECONDS if deadline_ns is None else (deadline_ns - clock.read()) / 1e9
             if left <= 0:
                 raise TimedOut(f"no session has followed {self.session_name!r} within {timeout:g} s")
-            if self.ended:
-                self._downlink.records(self._pump.clock.now_ns)  # none: it only looks at what has come
-            self._downlink.look_after(self._pump.clock.now_ns)
-            self._pump.turn(int(min(left, WAIT_SECONDS) * 1e9))
-        return self._move_on(self._successor)
+            self._look_out(int(min(left, WAIT_SECONDS) * 1e9))
+        return self._move_on()
 
     async def following_session(self) -> str:
         """Go on with the session that follows this one, as `next_session` does, without stopping the event loop."""
-        while self._successor is None:
+        while self._succession.successor is None:
             self._check_unpinned()
-            if self.ended:
-                self._downlink.records(self._pump.clock.now_ns)
-            self._downlink.look_after(self._pump.clock.read())
+            self._look_out(0)
             await until_ready(self._pump)
-            self._pump.turn(0)
-        return self._move_on(self._successor)
+        return self._move_on()
 
     def save(self, checkpoint: Checkpoint, snapshot: bytes = b"") -> None:
         """Store where the app is, together with its own state: everything that polls gave must be in `snapshot`.
@@ -331,41 +321,48 @@ class Receiver:
             faults=self.faults,
             on_event=self._noticed,
             archive=self.session is not None,
-            former=self._former,
+            former=self._succession.former,
         )
 
     def _noticed(self, event: Event) -> None:
         if isinstance(event, NewSession) and self.session is None:
-            self._successor = event
-            self._farewell_ns = self._pump.clock.now_ns + FAREWELL_NS
+            self._succession.noticed(event, self._pump.clock.now_ns)
             # Whatever rewinders have of the session that was left is all there will ever be.
             reception = self._downlink.reception
             reception.archive = reception.eager = bool(self.endpoints.rewinders)
         self.on_event(event)
 
+    @property
+    def _archive_read(self) -> bool:
+        """Whether a rewinder has said that there is no more of this session, and all of it was delivered."""
+        end = self._downlink.reception.archived_end
+        return end is not None and self.position >= end
+
     def _announce(self, now_ns: int) -> None:
         """Say that there is a successor, once nothing more of this session can be had."""
-        if self._successor is None:
-            return
-        end = self._downlink.reception.archived_end
-        if (
-            now_ns >= self._farewell_ns
-            or not self.endpoints.rewinders
-            or (end is not None and self.position >= end)
-        ):
-            raise SessionChanged(self._successor.session, self.session_name, self.position)
+        succession = self._succession
+        if succession.due(self._archive_read or not self.endpoints.rewinders, now_ns):
+            assert succession.successor is not None
+            raise SessionChanged(succession.successor, succession.session, self.position)
+
+    def _look_out(self, limit_ns: int) -> None:
+        """A turn for the sake of what the lines carry; nothing more of this session is delivered."""
+        while self._downlink.records(self._pump.clock.now_ns) is not None:
+            pass
+        self._downlink.look_after(self._pump.clock.now_ns)
+        self._pump.turn(limit_ns)
 
     def _check_unpinned(self) -> None:
         if self.session is not None:
             raise SeqcastError(f"pinned to session {self.session_name!r}: make another receiver for the next")
 
-    def _move_on(self, successor: NewSession) -> str:
-        """Read another session from its first record."""
-        self._former.append(self.session_name)
+    def _move_on(self) -> str:
+        """Read the session that follows from its first record."""
+        self._succession = self._succession.next()
         self._downlink.close()
-        self.assembly, self._records, self._successor = Assembly(BATCH_MESSAGES), None, None
-        self._downlink = self._link(session_field(successor.session), BEGIN)
-        return successor.session
+        self.assembly, self._records = Assembly(BATCH_MESSAGES), None
+        self._downlink = self._link(session_field(self._succession.session), BEGIN)
+        return self._succession.session
 
     def _restore(self, checkpoint: Checkpoint, session: bytes) -> int:
         """Take up what was saved; returns the number to start at."""

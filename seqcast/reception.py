@@ -185,12 +185,12 @@ class Reception:
         front.look(mold, now_ns)
         if not front.open and not self.eager:
             return []
-        small = not self.eager and front.missing <= repair.small_gap
+        small = front.missing <= repair.small_gap
         stuck = now_ns - front.since_ns >= repair.patience_ns
         rewinds = self.eager or ((not small or stuck) and now_ns >= front.ready_ns)
         if rewinds and self._begin_rewind(now_ns):
             return [] if self.rewind is None else self._requests_beside(self.rewind, now_ns)
-        self._asking = small and repair.small_gap > 0
+        self._asking = front.open and small and repair.small_gap > 0
         return mold.requests(now_ns) if self._asking else []
 
     def deadline_ns(self) -> int | None:
@@ -201,9 +201,7 @@ class Reception:
         if rewind is None and not self.eager and not front.open:
             heard_ns = self.lookout.heard_ns
             return None if heard_ns is None or self.mold.ended else heard_ns + self.repair.silence_ns
-        deadlines = []
-        if self._asking:
-            deadlines.append(self.mold.deadline_ns())
+        deadlines = [self.mold.deadline_ns()] if self._asking else []
         if rewind is not None:
             deadlines.append(rewind.deadline_ns())
         elif self.eager:
@@ -272,7 +270,10 @@ class Reception:
         mold.spare_front(answered)
         asked = sum(gap.count for gap in mold.gaps() if not answered or gap.first != mold.next_number)
         self._asking = 0 < asked <= self.repair.small_gap
-        return mold.requests(now_ns) if self._asking else []
+        if not self._asking:
+            return []
+        self._front.look(mold, now_ns)  # holes that close beside a rewind are counted like all others
+        return mold.requests(now_ns)
 
     def _blame(self, reason: str) -> None:
         """Nothing more is wanted of this rewinder."""

@@ -29,7 +29,7 @@ STOP_REASONS: dict[int, str] = {
 class OrderKernel:
     """Calls `sc_order`, with its result structure made once."""
 
-    __slots__ = ("_result", "duplicates", "stamped", "stop", "taken")
+    __slots__ = ("_result", "duplicates", "number", "sequence", "stamped", "stop", "taken")
 
     def __init__(self) -> None:
         self._result = ffi.new("sc_order_result *")
@@ -37,6 +37,8 @@ class OrderKernel:
         self.stamped = 0
         self.duplicates = 0
         self.stop = STOP_ALL
+        self.sequence = 0
+        self.number = 0
 
     def run(
         self,
@@ -65,6 +67,8 @@ class OrderKernel:
         self.stamped = result.stamped
         self.duplicates = result.duplicates
         self.stop = result.stop
+        self.sequence = result.sequence
+        self.number = result.number
 
 
 class TraceKernel:

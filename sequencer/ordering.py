@@ -22,7 +22,7 @@ class Outcome:
     """What became of one batch: counts of messages, and why it ended early (None when all were taken).
 
     The stamped ones have consecutive sender sequences and stream numbers; `sequence` and `number` are those of
-    the last of them, or of the sender's and the log's last record when there are none.
+    the last of them, or of the sender's last record before when there are none.
     """
 
     stamped: int
@@ -72,4 +72,4 @@ class Ordering:
             self.stamped += stamped
             self.duplicates += duplicates
         refusal = None if kernel.stop == STOP_ALL else STOP_REASONS[kernel.stop]
-        return Outcome(stamped, duplicates, refusal, senders.last_sequence(slot), log.last)
+        return Outcome(stamped, duplicates, refusal, kernel.sequence, kernel.number)

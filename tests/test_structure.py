@@ -76,6 +76,8 @@ def test_files_are_small(path: Path) -> None:
 
 MACHINES = [
     "moldudp/receiver.py",
+    "moldudp/bucket.py",
+    "moldudp/pacing.py",
     "moldudp/requests.py",
     "moldudp/downstream.py",
     "moldudp/cadence.py",
@@ -92,7 +94,13 @@ MACHINES = [
     "sequencer/ordering.py",
     "sequencer/primary.py",
     "sequencer/takeover.py",
+    "sequencer/tracing.py",
     "seqcast/reception.py",
+    "seqcast/front.py",
+    "seqcast/rotation.py",
+    "seqcast/lookout.py",
+    "seqcast/line_watch.py",
+    "seqcast/session_watch.py",
     "seqcast/submission.py",
     "seqcast/assembly.py",
 ]

@@ -25,6 +25,7 @@ from seqcast.cli.common import (
 from seqcast.cli.progress import Meter
 from seqcast.downlink import BATCH_MESSAGES
 from seqcast.errors import NotConnected, TimedOut
+from seqcast.events import LineBack, LineLagging, LineSilent
 from seqcast.feeds import OUTPUT_FORMATS, STANDARD_STREAM, FeedWriter, StampColumns
 from seqcast.line_watch import LINE_NAMES
 from seqcast.receiver import BEGIN, LIVE, Receiver
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from seqcast.batch import Batch
+    from seqcast.events import Event
 
 TURN_SECONDS = 0.1
 """How long one look at the network lasts at most: signals and time-outs are noticed in between."""
@@ -62,6 +64,9 @@ def _options(function: Callable[..., None]) -> Callable[..., None]:
     options = [
         click.option(
             "--from", "start", type=Start(), default="begin", show_default=True, help="Where to start."
+        ),
+        click.option(
+            "--session", metavar="NAME", help="Read this session, be it an old one that rewinders keep."
         ),
         click.option("--count", type=click.IntRange(min=1), help="Stop after so many messages."),
         click.option("--until-end", is_flag=True, help="Stop at the end of the session."),
@@ -98,7 +103,12 @@ def listen(config: Path | None, **options: Any) -> None:
     _receive(config, "listening", multicast=True, **options)
 
 
-@click.command(epilog=examples("seqcast replay --from 1000 --until-end --format json"))
+@click.command(
+    epilog=examples(
+        "seqcast replay --from 1000 --until-end --format json",
+        "seqcast replay --session 20261124 --until-end --output yesterday.txt",
+    )
+)
 @_options
 def replay(config: Path | None, **options: Any) -> None:
     """Read the stream from the rewinders alone, without multicast."""
@@ -111,6 +121,7 @@ def _receive(
     *,
     multicast: bool,
     start: int | None,
+    session: str | None,
     user: str,
     password: str,
     output: str,
@@ -120,7 +131,9 @@ def _receive(
     """Receive, write, and say what came: the body of `listen` and of `replay`."""
     configuration = load(config)
     lines = LINE_NAMES if multicast else ()
-    receiver = Receiver(configuration, start, lines, user=user, password=password)
+    receiver = Receiver(
+        configuration, start, lines, session=session, user=user, password=password, on_event=_report
+    )
     with receiver, _opened(output) as stream:
         run = Run(receiver, stream, **options)
         with run.stop_on_signals(), Meter(label, options["count"], quiet=as_json) as meter:
@@ -219,6 +232,17 @@ class Run:
         parts = [part for part in (lines and f"on {lines}", rewinders and f"at {rewinders}") if part]
         trouble = f" ({receiver.trouble})" if receiver.trouble else ""
         return f"no stream {' or '.join(parts)} within {self.timeout:g} s{trouble}"
+
+
+def _report(event: Event) -> None:
+    """Say what a receiver has noticed, where it does not mix with the messages."""
+    match event:
+        case LineSilent(line):
+            click.echo(f"line {line} is silent, while the other is not", err=True)
+        case LineLagging(line, behind):
+            click.echo(f"line {line} is {counted(behind, 'record')} behind", err=True)
+        case LineBack(line):
+            click.echo(f"line {line} is back", err=True)
 
 
 @contextmanager

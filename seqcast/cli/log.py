@@ -1,4 +1,4 @@
-"""`seqcast log`: lists, verifies and dumps the log of a node, also while the node is running."""
+"""`seqcast log`: lists, verifies and dumps the logs of a node, also while the node is running."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ import attrs
 import click
 
 from rewinder import inspection
+from rewinder.errors import LogError
+from rewinder.old_session import failed_row, open_old_session
+from rewinder.policy import is_session_name
 from rewinder.storage import FileStorage
 from seqcast.cli.common import Failed, columns, configuration_option, examples, json_option, load
 from seqcast.config import shown
@@ -41,7 +44,7 @@ def _log_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @click.group(epilog=examples("seqcast log ls", "seqcast log verify run/log/REW1/DEMO"))
 def command() -> None:
-    """List, verify and dump the log of a node.
+    """List, verify and dump the log of a node, and list its sessions.
 
     DIR is the directory with the segment files, or that of a node. Without it the log is found through the
     configuration: rewinders are looked at first. All of this reads only, and works while the node is running.
@@ -69,6 +72,28 @@ def ls(directory: Path | None, node: str | None, config: Path | None, as_json: b
         rows.append((*numbers, *times, "; ".join(notes)))
     click.echo(f"{shown(path)}: segments: {len(summaries)}")
     click.echo(columns(rows))
+
+
+@command.command(epilog=examples("seqcast log sessions", "seqcast log sessions --node REW2 --json"))
+@_log_options
+def sessions(directory: Path | None, node: str | None, config: Path | None, as_json: bool) -> None:
+    """List the sessions in a node's directory, as far as a rewinder would replay them.
+
+    `shown` is the last record that the node knows to be committed: nothing above it is replayed. DIR is the
+    directory of a node here.
+    """
+    path = _node_directory(directory, node, config)
+    rows = [_session_row(inside) for inside in _logs_in(path)]
+    if as_json:
+        click.echo(json.dumps({"directory": str(path), "sessions": rows}))
+        return
+    table: list[tuple[object, ...]] = [("session", "first", "shown", "last", "note")]
+    for row in rows:
+        notes = ["it ended"] if row["ended"] else []
+        notes += [row["problem"]] if row["problem"] else []
+        table.append((row["session"], row["first"], row["shown"], row["last"], "; ".join(notes)))
+    click.echo(f"{shown(path)}: sessions: {len(rows)}")
+    click.echo(columns(table))
 
 
 @command.command(epilog=examples("seqcast log verify", "seqcast log verify run/log/SEQ1 --json"))
@@ -121,6 +146,18 @@ def dump(
             click.echo(json.dumps(record) if as_json else _line(record))
 
 
+def _session_row(directory: Path) -> dict[str, Any]:
+    """What there is to say of one session."""
+    if not is_session_name(directory.name):
+        return failed_row(directory.name, "it was put aside, and is never replayed")
+    storage = FileStorage(directory, writable=False)
+    try:
+        with closing(open_old_session(directory.name, storage)) as session:
+            return session.row()
+    except (LogError, OSError) as error:
+        return failed_row(directory.name, str(error))
+
+
 def _verify(storage: FileStorage, *, quiet: bool) -> inspection.Verification:
     """Verify, with a progress bar where there is a terminal to show it on."""
     if quiet or not sys.stderr.isatty():
@@ -147,6 +184,20 @@ def _directory(directory: Path | None, node: str | None, config: Path | None) ->
     raise Failed(f"no node has a log yet: looked in {', '.join(map(shown, paths))}{_others(configuration)}")
 
 
+def _node_directory(directory: Path | None, node: str | None, config: Path | None) -> Path:
+    """Return a directory with logs in it. Raises `Failed` when there is none."""
+    if directory is None:
+        return _directory(None, node, config).parent
+    if not _logs_in(directory):
+        raise Failed(f"{shown(directory)}: there is no log in it")
+    return directory
+
+
+def _logs_in(directory: Path) -> list[Path]:
+    """The directories inside that have segments."""
+    return sorted({path.parent for path in directory.glob(f"*/{SEGMENTS}")})
+
+
 def _others(configuration: Configuration) -> str:
     """Say which other sessions have logs: the session of the configuration may have been changed."""
     names = {path.parent.name for path in configuration.log.directory.glob(f"*/*/{SEGMENTS}")}
@@ -157,7 +208,7 @@ def _with_segments(directory: Path) -> Path:
     """Return the directory itself, or the one session directory in it."""
     if _has_segments(directory):
         return directory
-    inside = sorted({path.parent for path in directory.glob(f"*/{SEGMENTS}")})
+    inside = _logs_in(directory)
     if len(inside) == 1:
         return inside[0]
     if inside:

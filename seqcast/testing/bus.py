@@ -17,6 +17,9 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Any, Self
 
+from attrs import evolve
+
+from moldudp import session_field
 from rewinder.memory import MemoryStorage
 from seqcast.endpoints import Endpoints
 from seqcast.errors import SeqcastError, TimedOut
@@ -288,6 +291,17 @@ class Bus:
     def end_session(self) -> None:
         """End the session: its last record is written, and receivers that reach it are at the end."""
         self._order("end-session", {})
+
+    def begin_session(self, name: str) -> None:
+        """All nodes start again with another session, and keep the log of this one.
+
+        After `end_session` it is the next day; without, it is what a forced promotion leaves behind. Senders that
+        are made from now on belong to the new session.
+        """
+        session = session_field(name)
+        for node in self.nodes.values():
+            node.change_session(session)
+        self.endpoints = evolve(self.endpoints, session=session)
 
     # the network
 

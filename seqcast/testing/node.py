@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from attrs import evolve
+
 from rewinder.access import Authority
 from rewinder.dial import Patience
 from rewinder.errors import ForkedLog, LogError, StorageFull
@@ -69,6 +71,7 @@ class NodeMachine(Machine):
         self.disk = MemoryStorage()
         self.disk.on_sync = self._synced
         self.former_disks: list[MemoryStorage] = []
+        self.old_disks: dict[str, MemoryStorage] = {}  # by session, the last one at the end
         self.process: Node | None = None
         self.handlers: Mapping[str, Any] = {}
         self.told = events
@@ -86,6 +89,15 @@ class NodeMachine(Machine):
     def storage(self, _settings: NodeSettings) -> MemoryStorage:
         """The disk, which holds one session."""
         return self.disk
+
+    def old_sessions(self, settings: NodeSettings) -> list[str]:
+        """The other sessions that were kept here; the last one first."""
+        return [name for name in reversed(self.old_disks) if name != settings.session_name]
+
+    def old_storage(self, _settings: NodeSettings, session: str) -> MemoryStorage | None:
+        """The disk of one of them."""
+        disk = self.old_disks.get(session)
+        return None if disk is None else disk.reader()
 
     def set_aside(self, _settings: NodeSettings) -> str:
         """Put the disk aside, and take a new one."""
@@ -171,6 +183,15 @@ class NodeMachine(Machine):
         disk.on_sync = self._synced
         self.disk = disk
         self.told("disk" if why is None else "amnesia", self)
+
+    def change_session(self, session: bytes) -> None:
+        """The node starts again with another session (ten bytes); the log of the present one is kept."""
+        self.kill("configured anew")
+        old, self.settings = self.settings, evolve(self.settings, session=session)
+        self.old_disks[old.session_name] = self.disk
+        kept = self.old_disks.pop(self.settings.session_name, None)
+        self.replace_disk(kept or MemoryStorage(self.disk.boot_id), "another session")
+        self.restart_later()
 
     def _new_process(self) -> Node:
         settings = self.settings

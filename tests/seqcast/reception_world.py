@@ -43,6 +43,8 @@ class FakeRewind:
     keeps_from: int = 1
     stands_at: int | None = None
     ends: bool = False
+    silent: bool = False
+    accepts: int | None = None
     ended: bool = False
     failure: str | None = None
     accepted: int | None = None
@@ -50,11 +52,13 @@ class FakeRewind:
     given: int = 0
 
     def records(self, _now_ns: int) -> Iterator[Messages]:
+        if self.silent:
+            return
         if self.rejected is not None:
             self.failure = "refused"
             return
         if self.accepted is None:
-            self.number = max(self.number, self.keeps_from)
+            self.number = self.accepts or max(self.number, self.keeps_from)
             self.accepted = self.number
         last = self.last if self.stands_at is None else self.stands_at
         count = min(self.batch, last - self.number + 1)
@@ -156,6 +160,13 @@ class World:
             for number, payload in zip(batch.numbers, batch, strict=True):
                 assert bytes(payload) == record(number)
                 self.got.append(number)
+
+    def has_data(self) -> bool:
+        """Whether the rewinder that is asked has something to read."""
+        rewind = self.reception.rewind
+        if rewind is None or rewind.silent or rewind.failure:  # type: ignore[attr-defined]
+            return False
+        return rewind.accepted is None or rewind.number <= rewind.last  # type: ignore[attr-defined]
 
     def pass_time(self, nanoseconds: int) -> None:
         """Turns of a millisecond, with a read of the rewinder in each."""

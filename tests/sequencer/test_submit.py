@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,6 +27,7 @@ from sequencer.submit import SubmitPort
 from souptcp import SOUPBINTCP, LoginRequest, ServerSession
 
 SESSION = b"TEST      "
+PROTOCOL = (Path(__file__).parents[2] / "docs" / "PROTOCOL.md").read_text(encoding="utf-8")
 HEAD = struct.Struct(">QB")
 ANSWER = struct.Struct(">QQI")
 
@@ -411,14 +413,14 @@ def test_a_sender_that_does_not_take_its_answers_gets_no_more_of_them() -> None:
     assert len(peer.told()) == 1 + tracing.SLICE_ANSWERS
     peer.client.connection.takes = False
     for _ in range(100):
-        peer.room()
         port.submit.press(0)
+        peer.room()
     assert peer.client.session.output_bytes == tracing.SLICE_ANSWERS * (ANSWER.size + 3)
     peer.client.connection.takes = True
     told = []
     for _ in range(10):
-        peer.room()
         port.submit.press(0)
+        peer.room()
         told += peer.told()
     assert len(told) == 10_000 - tracing.SLICE_ANSWERS
     assert told[-1] == (10_000, port.log.last - 1, 1)
@@ -473,6 +475,19 @@ def test_a_second_login_is_told_what_the_first_was_not() -> None:
     assert first.client.gone
     port.commit()
     assert second.told() == [(5, 7, 0), (4, 5, 2), (5, 7, 1)]
+
+
+def test_the_example_of_the_protocol_is_what_the_port_sends() -> None:
+    port = Port()
+    port.fill("ALPHA", 2)
+    port.fill("BETA", 1)
+    port.fill("ALPHA", 2, first=3)
+    port.fill("BETA", 1, first=2)
+    port.fill("ALPHA", 1, first=5)
+    port.commit()
+    peer = port.log_in("ALPHA", 3)
+    example = PROTOCOL[PROTOCOL.index("ALPHA logs in at number 3") :].split("```")[1]
+    assert bytes(peer.client.connection.sent) == bytes.fromhex(example)
 
 
 # a sender and the port together

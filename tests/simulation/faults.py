@@ -41,6 +41,7 @@ PROFILES = {
         "promote": 2,
         "rivals": 3,
         "usurp": 3,
+        "duel": 1,
         "burst": 4,
         "slow_network": 2,
         "sender": 2,
@@ -57,6 +58,7 @@ PROFILES = {
         "usurp": 4,
     },
     "disks": {"wipe": 8, "kill": 2, "kill_primary": 4, "isolate_primary": 3, "flip": 4, "rivals": 2},
+    "duels": {"duel": 6, "rivals": 2, "kill_primary": 2},
     "figure8": {},
     "peace": {},
 }
@@ -306,6 +308,24 @@ class Faults:
                 node._pump.wake()
                 found = True
         return found
+
+    def _duel(self) -> bool:
+        """All sequencers start at once and do not hear each other: each wants the same epoch of the same voters."""
+        sequencers = [node for name, node in self.simulation.nodes.items() if name.startswith("SEQ")]
+        if len(sequencers) < 2 or not all(node.on for node in sequencers):
+            return False
+        self._separate([(a.name, b.name) for a in sequencers for b in sequencers if a is not b])
+        for node in sequencers:
+            node.wanted = False
+            node.kill("duel")
+
+        def begin() -> None:
+            for node in sequencers:
+                node.wanted = True
+                node.start()
+
+        self._later(begin, 10, 20)
+        return True
 
     def _usurp(self) -> bool:
         """A standby that does not reach the primary, which is well, takes over."""

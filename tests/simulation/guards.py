@@ -179,16 +179,16 @@ def _trace() -> list[Any]:
 
 GUARDS: dict[str, tuple[Callable[[], list[Any]], str, int, int]] = {
     "quorum": (_quorum, "mixed", 3, 5),
-    "promise": (_promise, "crashes", 3, 20),
+    "promise": (_promise, "duels", 3, 20),
     "epoch-tag": (_epoch_tag, "crashes", 3, 20),
     "adoption": (_adoption, "crashes", 3, 100),
     "own-epoch": (_own_epoch, "figure8", 3, 20),
     "dedup": (_dedup, "crashes", 3, 20),
     "crc": (_crc, "disks", 3, 20),
     "readmission": (_readmission, "disks", 3, 60),
-    "runs": (_runs, "mixed", 3, 20),
-    "part": (_part, "mixed", 3, 20),
-    "trace": (_trace, "mixed", 3, 20),
+    "runs": (_runs, "mixed", 3, 10),
+    "part": (_part, "mixed", 3, 10),
+    "trace": (_trace, "mixed", 3, 10),
 }
 """Name of each guard: what takes it away, the faults that need it, voters, and seeds within which it is missed."""
 

@@ -114,7 +114,7 @@ class Simulation:
                 self.checker.answered,
                 stubborn=random.random() < 0.5,
                 flaky=answers_get_lost and random.random() < 0.5,
-                patient=profile == "figure8" or (profile == "crashes" and random.random() < 0.5),
+                patient=profile == "figure8" or (profile in ("crashes", "duels") and random.random() < 0.5),
             )
             for index in range(random.randrange(1, 4))
         ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from native.messages import Messages, MessageTable
 from souptcp import (
     SOUPBINTCP,
     SOUPBINTCP_3,
@@ -60,6 +61,15 @@ def messages_of(values: list[object]) -> list[tuple[int, bytes]]:
         if isinstance(value, tuple) and value[0] is Sequenced
         for i, payload in enumerate(value[2])
     ]
+
+
+def batch_of(*payloads: bytes) -> Messages:
+    """Payloads as one batch of one buffer."""
+    table, offset = MessageTable(len(payloads)), 0
+    for row, payload in enumerate(payloads):
+        table.set(row, 0, offset, len(payload))
+        offset += len(payload)
+    return table.view(memoryview(b"".join(payloads)), len(payloads))
 
 
 def client_of(codec: Codec = SOUPBINTCP, **settings: object) -> ClientSession:

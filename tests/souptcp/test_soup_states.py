@@ -6,7 +6,7 @@ import itertools
 from typing import TYPE_CHECKING
 
 import pytest
-from machines import CODECS, active_client, active_server, client_of, name_of, plain, server_of
+from machines import CODECS, active_client, active_server, batch_of, client_of, name_of, plain, server_of
 
 from souptcp import (
     SOUPBINTCP,
@@ -169,6 +169,10 @@ SERVER_CALLS: dict[str, tuple[Callable[[ServerSession], None], set[State]]] = {
     "reject": (lambda server: server.reject("A", 0), {State.PENDING}),
     "send_sequenced": (lambda server: server.send_sequenced([b"x"]), {State.ACTIVE}),
     "send_unsequenced": (lambda server: server.send_unsequenced(b"x"), {State.ACTIVE}),
+    "send_unsequenced_batch": (
+        lambda server: server.send_unsequenced_batch(batch_of(b"x")),
+        {State.ACTIVE},
+    ),
     "send_debug": (lambda server: server.send_debug("x"), {State.ACTIVE}),
     "end_session": (lambda server: server.end_session(0), {State.ACTIVE}),
     "close": (lambda server: server.close(), set(State)),

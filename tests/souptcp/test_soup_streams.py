@@ -12,6 +12,7 @@ from machines import (
     SECOND,
     active_client,
     active_server,
+    batch_of,
     client_of,
     framing_of,
     messages_of,
@@ -230,12 +231,14 @@ def test_a_session_of_many_kinds_is_what_was_meant() -> None:
     server.send_sequenced([b"a", b"b"])
     server.send_unsequenced(b"beside")
     server.send_sequenced([b"c"])
+    server.send_unsequenced_batch(batch_of(b"two", b"", b"more"))
     server.end_session(0)
     assert plain(client.receive(server.take_output(0), 0)) == [
         Accepted(b"S1", 5),
         (Sequenced, 5, [b"a", b"b"]),
         (Unsequenced, [b"beside"]),
         (Sequenced, 7, [b"c"]),
+        (Unsequenced, [b"two", b"", b"more"]),
         EndOfSession(),
         Closed("end of session"),
     ]
@@ -245,5 +248,8 @@ def test_a_flood_of_unread_output_raises_in_the_sender_only() -> None:
     server = active_server(output_limit_bytes=1000)
     with pytest.raises(OutputFull):
         server.send_sequenced([bytes(1000)])
+    with pytest.raises(OutputFull):
+        server.send_unsequenced_batch(batch_of(bytes(1000)))
+    assert not server.output_bytes
     assert not server.closing
     assert not any(isinstance(event, ProtocolViolation) for event in plain(server.handle_timer(SECOND)))
