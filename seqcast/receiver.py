@@ -354,7 +354,9 @@ class Receiver:
 
     def _check_unpinned(self) -> None:
         if self.session is not None:
-            raise SeqcastError(f"pinned to session {self.session_name!r}: make another receiver for the next")
+            raise SeqcastError(
+                f"this receiver is pinned to session {self.session_name!r}: make another for the next"
+            )
 
     def _move_on(self) -> str:
         """Read the session that follows from its first record."""

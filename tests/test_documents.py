@@ -21,9 +21,6 @@ ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = ROOT / "docs"
 TUTORIAL, HOWTO = DOCUMENTS / "TUTORIAL.md", DOCUMENTS / "HOWTO.md"
 
-NEEDS = {"Replay an old session": "rewinder.archive"}
-"""Sections that run only where this module is there."""
-
 
 def test_the_tutorial(tmp_path: Path) -> None:
     built = subprocess.run(["make", "-q", "native/.built"], cwd=ROOT, capture_output=True, check=False)
@@ -45,8 +42,6 @@ def test_the_answers_to_problems(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     printed = ""
     with Shell(tmp_path, tmp_path) as shell:
         for block in blocks_of(HOWTO):
-            if importlib.util.find_spec(NEEDS.get(block.section, "seqcast")) is None:
-                continue
             if block.language == "text":
                 assert fits(block.text, printed), f"line {block.line}:\n{printed}and not\n{block.text}"
                 printed = ""
