@@ -1,12 +1,5 @@
 """The bus of a test: sequencers, rewinders, senders, receivers and apps in one thread, on virtual time, by a seed.
 
-    bus = Bus(seed=7, loss=0.01)
-    sender, receiver = bus.sender("ALPHA"), bus.receiver()
-    ticket = sender.send(b"hello")
-    bus.crash(bus.primary)
-    number = ticket.wait()  # first: a sender moves only while it is called
-    assert receiver.take(1)[0].number == number
-
 The nodes, senders and receivers are the production ones; only the network, the disks and the clock are not real. A
 seed is a run: everything that chance decides follows from it, so a failure comes back when its seed does.
 """
