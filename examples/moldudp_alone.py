@@ -1,4 +1,7 @@
-"""`moldudp` without the bus: a sender, a request server and a receiver that loses a packet, in one process."""
+"""`moldudp` without the bus: a sender, a request server and a receiver that loses a packet, in one process.
+
+python examples/moldudp_alone.py
+"""
 
 import random
 

@@ -1,4 +1,7 @@
-"""`souptcp` without the bus: a SoupBinTCP server and a client on a socket pair of this process."""
+"""`souptcp` without the bus: a SoupBinTCP server and a client on a socket pair of this process.
+
+python examples/souptcp_alone.py
+"""
 
 import select
 import time

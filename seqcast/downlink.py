@@ -105,7 +105,7 @@ class Downlink:
             random=self.random,
             repair=repair,
             eager=self.start is not None and bool(endpoints.rewinders),
-            rewinders=len(endpoints.rewinders),
+            rewinders=max(1, len(endpoints.rewinders)),
             archive=self.archive,
             lookout=Lookout(
                 LineWatch(tuple(chosen)), SessionWatch(session_name(self.session), former=self.former)

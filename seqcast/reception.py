@@ -70,9 +70,9 @@ class Repair:
 class Reception:
     """The machine. `records` gives the next records in order; `due` does what time asks for.
 
-    `open_rewind(index, number, now_ns)` begins a login at rewinder `index`, of `rewinders`; where that is 0 the index
-    is to be taken modulo how many there are. With `archive` a rewinder that says End of Session has given all there
-    will ever be of the session, which must be named then: see `archived_end`.
+    `open_rewind(index, number, now_ns)` begins a login at rewinder `index`, of `rewinders`. With `archive` a rewinder
+    that says End of Session has given all there will ever be of the session, which must be named then: see
+    `archived_end`.
     """
 
     mold: moldudp.Receiver
@@ -80,7 +80,7 @@ class Reception:
     random: Random
     repair: Repair
     eager: bool  # ask a rewinder at once: the start is a number, and history may lie before the live stream
-    rewinders: int = 0
+    rewinders: int = 1
     archive: bool = False
     lookout: Lookout = field(factory=Lookout)
     rewind: Rewind | None = field(default=None, init=False)

@@ -23,11 +23,7 @@ costs a time-out."""
 
 @define(eq=False)
 class Rotation:
-    """The machine. `count` rewinders, numbered from 0.
-
-    `count` 0 means that it is not known how many there are: then the numbers go up by one with each failure, for a
-    caller who takes them modulo how many he has, and each failure is a round.
-    """
+    """The machine. `count` rewinders, numbered from 0; at least one."""
 
     count: int
     random: Random
@@ -54,14 +50,13 @@ class Rotation:
         """The rewinder to ask now; None before the pause is over, or while logins are held back."""
         if now_ns < self._not_before_ns or not self.bucket.take(1, now_ns):
             return None
-        if self._order:
-            self._current = self._first(now_ns)
+        self._current = self._first(now_ns)
         return self._current
 
     def failed(self, now_ns: int) -> None:
         """The rewinder that was taken last was of no use."""
         self._failures += 1
-        rounds, left = divmod(self._failures, max(1, self.count))
+        rounds, left = divmod(self._failures, self.count)
         if left:
             # A little apart all the same: those who lost the same rewinder must not come in chorus.
             self._not_before_ns = now_ns + int(self.retry_ns * self.jitter * self.random.random())
@@ -69,9 +64,6 @@ class Rotation:
             pause_ns = min(self.retry_ns << min(rounds - 1, 16), self.retry_limit_ns)
             self._not_before_ns = now_ns + int(pause_ns * (1 + self.jitter * self.random.random()))
         self._failed_ns[self._current] = now_ns
-        if not self._order:
-            self._failed_ns.clear()
-            self._current += 1
 
     def progressed(self) -> None:
         """The rewinder that was taken last gave records."""

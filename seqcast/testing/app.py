@@ -91,6 +91,10 @@ class App:
             self.machine.world.note(self.name, "starts")
             self.task = self._loop.create_task(self._main(self), name=self.name)
 
+    def note(self, what: str) -> None:
+        """Put a line into the bus's trace, among those of the nodes."""
+        self.machine.world.note(self.name, what)
+
     def crash(self) -> None:
         """Kill -9: its connections are gone, and its coroutine ends where it waits.
 

@@ -333,11 +333,7 @@ class Bus:
         self._open.clear()
         for machine in self._machines:
             machine.kill()
-        for task in asyncio.all_tasks(self.loop):
-            task.cancel()
-        if not self.loop.is_closed():
-            self.loop.run_until_complete(asyncio.sleep(0))
-            self.loop.close()
+        self.loop.end()
         self._logger.removeHandler(self._handler)
         self._logger.setLevel(self._before[0])
         self._logger.propagate = self._before[1]

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 FOREVER_NS = 1000 * SECOND
 """A loop in which nothing is due looks again after so long."""
 
+END_SECONDS = 1.0
+"""How long coroutines that were cancelled have, in virtual seconds, before the loop is closed over them."""
+
 
 class VirtualSelector(selectors.SelectSelector):
     """Waits for descriptors of the simulator, while the world goes on. The loop's own are never ready."""
@@ -99,3 +102,16 @@ class VirtualLoop(asyncio.SelectorEventLoop):
             self._virtual.goal, self._virtual.on_goal = (lambda: False), (lambda: None)
             timer.cancel()
         return done()
+
+    def end(self) -> None:
+        """Cancel every coroutine, let it end, and close the loop."""
+        if self.is_closed():
+            return
+        tasks = asyncio.all_tasks(self)
+        for task in tasks:
+            task.cancel()
+        if tasks:  # a cancelled task may await others before it ends, as `asyncio.wait_for` does
+            done, _ = self.run_until_complete(asyncio.wait(tasks, timeout=END_SECONDS))
+            for task in done:  # what they raise now is that their machines are gone: seen, so not reported
+                task.cancelled() or task.exception()
+        self.close()

@@ -99,7 +99,7 @@ class World:
     small_gap: int = 0
     plans: list[dict[str, object]] = field(factory=list)
     history: int = 0
-    rewinders: int = 0
+    rewinders: int = 1
     archive: bool = False
     session: bytes | None = SESSION
     held_datagrams: int = 64

@@ -108,14 +108,3 @@ def test_logins_are_held_to_a_rate() -> None:
     assert 100 <= len(times) <= 105
     assert rotation.take(now_ns - 1) is None
     assert rotation.bucket.held_back == 1
-
-
-def test_an_unknown_number_counts_up() -> None:
-    rotation = rotation_of(0)
-    taken = []
-    for _ in range(4):
-        now_ns = rotation.ready_ns
-        taken.append(rotation.take(now_ns))
-        rotation.failed(now_ns)
-        assert rotation.ready_ns > now_ns
-    assert taken == [0, 1, 2, 3]

@@ -261,6 +261,34 @@ class TestPlugin:
         outcome("--bus-seed", "3").assert_outcomes(passed=1, failed=1)
 
 
+def test_coroutines_have_ended_when_the_bus_is_closed() -> None:
+    async def main(app: App) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0.1)
+            ended.append(app.name)
+
+    ended: list[str] = []
+    with Bus() as bus:
+        app = bus.spawn(main, "LATE")
+        task = app.task
+        bus.run(1)
+    assert ended == ["LATE"]
+    assert task is not None
+    assert task.done()
+
+
+def test_what_an_app_notes_is_in_the_trace(bus: Bus) -> None:
+    async def main(app: App) -> None:
+        await asyncio.sleep(0.25)
+        app.note("has slept")
+
+    bus.spawn(main, "APP")
+    bus.run(1)
+    assert any(line.endswith("APP    has slept") for line in bus.trace)
+
+
 def test_a_bus_that_is_closed_leaves_nothing_behind() -> None:
     with Bus() as bus:
         sender = bus.sender()
