@@ -20,7 +20,7 @@ SEEDS ?= 500
 SIM_OPTIONS = $(if $(SEED),--seed $(SEED),--seeds $(SEEDS)) $(if $(FIRST),--first $(FIRST)) $(if $(VOTERS),--voters $(VOTERS)) \
   $(if $(PROFILE),--profile $(PROFILE)) $(if $(WITHOUT),--without $(WITHOUT))
 
-.PHONY: all system build demo test sim lint format types ctest fuzz check sanitize soak clean
+.PHONY: all system build demo test sim lint format types ctest fuzz check sanitize soak docs clean
 
 .SECONDARY: $(C_OBJECTS) $(FUZZ_OBJECTS)
 
@@ -110,6 +110,12 @@ sanitize: build
 # Random faults on a bus of real processes under load. SEED=n does those of an earlier run again.
 soak: build
 	$(BIN)/python tests/chaos --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
+
+# API.md for reading beside the code, HTML for a browser. pdoc is installed for this alone.
+docs: build
+	@$(BIN)/python -c "import pdoc" 2>/dev/null || $(BIN)/python -m pip install --quiet --no-build-isolation --editable ".[docs]"
+	$(BIN)/python docs/api.py
+	$(BIN)/python docs/api.py --html build/docs
 
 check: lint types test
 

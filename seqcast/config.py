@@ -133,7 +133,7 @@ def find_configuration(named: str | Path | None, environment: Mapping[str, str] 
 
 
 def read_configuration(path: str | Path) -> Configuration:
-    """Read and check the file at `path`. Raises `ConfigError`."""
+    """Read and check the file at `path`. Raises `ConfigError` with file, key and value in one sentence."""
     path = Path(path)
     try:
         with path.open("rb") as stream:

@@ -7,7 +7,10 @@ from attrs import frozen
 
 @frozen
 class LineSilent:
-    """A line brings nothing, while another one does. `since_ns`: when it was last heard, or first looked for."""
+    """A line brings nothing, while another one does.
+
+    `line` is "a" or "b"; `since_ns` when it was last heard, or first looked for, by the monotonic clock in nanoseconds.
+    """
 
     line: str
     since_ns: int
@@ -37,3 +40,4 @@ class NewSession:
 
 
 Event = LineSilent | LineLagging | LineBack | NewSession
+"""What `on_event` of a receiver is called with."""

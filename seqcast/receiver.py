@@ -1,13 +1,4 @@
-"""The receiver: the stream, in order, without a hole or a repeat, in the app's own thread.
-
-    with Receiver("run/seqcast.toml") as receiver:
-        for message in receiver:
-            print(message.number, message.sender, message.payload)
-
-Nothing runs behind the app's back: datagrams are read, holes repaired and heartbeats kept while the app is
-inside `poll`, or iterating. A receiver that is slow slows nobody: what the kernel's buffer could not hold for it
-comes from a rewinder later, and `lag` and `source` say so.
-"""
+"""The receiver: the stream, in order, without a hole or a repeat, in the app's own thread."""
 
 from __future__ import annotations
 
@@ -57,10 +48,14 @@ class Receiver:
 
     The first argument is a configuration, the path of its file, or `Endpoints`. `start` is BEGIN, LIVE, the number
     of the first record wanted, or a `Checkpoint`: the app goes on exactly where it was saved. `lines` names the
-    multicast lines to join; with none, everything comes from rewinders. `session` pins one, which may be an old
-    one that rewinders keep. `on_event(event)` is told of what `seqcast.events` lists. `faults` puts a bad network
-    in front of the lines, for tests and demonstrations: it makes a `moldudp.Faults` of the receiver machine. One
-    thread uses a receiver.
+    multicast lines to join, "a" and "b"; with none, everything comes from rewinders. `session` pins one, which may be
+    an old one that rewinders keep. `on_event(event)` is told of what `seqcast.events` lists, from inside calls of the
+    receiver. `receive_buffer` is in bytes, for each line. `faults` puts a bad network in front of the lines, for
+    tests: it makes a `moldudp.Faults` of the receiver machine.
+
+    Nothing runs behind the app's back: datagrams are read, and holes repaired, while it is inside `poll`, or iterates.
+    A slow receiver slows nobody: what the kernel's buffer could not hold comes from a rewinder later. One thread uses
+    a receiver. Making one raises ConfigError, UnknownLine, CheckpointDamaged, WrongSession, OSError.
     """
 
     endpoints: Endpoints = field(converter=endpoints_of)
@@ -77,9 +72,12 @@ class Receiver:
     snapshot: bytes | None = field(default=None, init=False)
     """What the app had saved in the checkpoint; None when there was none."""
     assembly: Assembly = field(init=False)
+    """Who joins fragments: `state()` and `restore(state)`, for apps that keep their position elsewhere."""
     delivered: int = field(default=0, init=False)
+    """Messages that the app got, of all sessions."""
     first_number: int | None = field(default=None, init=False)
     last_number: int | None = field(default=None, init=False)
+    """Numbers of the first and the last of them; None before there is one."""
     _pump: Pump = field(init=False)
     _downlink: Downlink = field(init=False)
     _records: Messages | None = field(default=None, init=False)
@@ -214,11 +212,11 @@ class Receiver:
     # calls
 
     def poll(self, limit: int = BATCH_MESSAGES, timeout: float = 0.0) -> Batch:
-        """The next messages, at most `limit`; an empty batch when none came within `timeout` seconds.
+        """The next messages, at most `limit`; an empty batch when none came within `timeout` seconds, or at the end.
 
-        The batch's payloads are valid until the next call. Raises LoginRefused when a rewinder does not know
-        the user, StreamLost when a record can be had from nobody, SessionChanged when the lines carry another
-        session and what can be had of this one was delivered.
+        Blocks no longer than that; 0 is one look. The batch is valid until the next call. Raises LoginRefused when a
+        rewinder does not know the user, StreamLost when a record can be had from nobody, SessionChanged when the lines
+        carry another session and what can be had of this one was delivered. Iterating and `take` raise the same.
         """
         pump = self._pump
         now_ns = pump.clock.read()
@@ -252,7 +250,7 @@ class Receiver:
             await until_ready(self._pump, left)
 
     def take(self, count: int, timeout: float = 10.0) -> list[Message]:
-        """The next `count` messages; fewer when the session ends. Raises TimedOut after `timeout` seconds."""
+        """The next `count` messages; fewer at the end. Raises TimedOut after `timeout` seconds: what came is gone."""
         clock = self._pump.clock
         taken: list[Message] = []
         deadline_ns = clock.read() + int(timeout * 1e9)
@@ -268,7 +266,7 @@ class Receiver:
     def next_session(self, timeout: float | None = None) -> str:
         """Go on with the session that follows this one, from its first record; returns its name.
 
-        Waits until the lines carry one. Raises TimedOut after `timeout` seconds.
+        Waits until the lines carry one; None waits for ever. Raises TimedOut after `timeout` seconds.
         """
         clock = self._pump.clock
         deadline_ns = None if timeout is None else clock.read() + int(timeout * 1e9)
@@ -289,7 +287,10 @@ class Receiver:
         return self._move_on()
 
     def save(self, checkpoint: Checkpoint, snapshot: bytes = b"") -> None:
-        """Store where the app is, together with its own state: everything below `position` is in `snapshot`."""
+        """Store where the app is, together with its own state: everything that polls gave must be in `snapshot`.
+
+        So save between two polls, and not while iterating over the receiver. Raises CheckpointFailed.
+        """
         checkpoint.save(
             session=self._downlink.session,
             position=self.position,

@@ -14,7 +14,7 @@
             self.totals = json.loads(snapshot)
 
     checkpoint = Checkpoint("run/totals.checkpoint")
-    with receiver_of(configuration, start=checkpoint) as receiver:
+    with Receiver("run/seqcast.toml", start=checkpoint) as receiver:
         Replica(Totals(), receiver, checkpoint).run()
 
 A replica that is started again goes on at its last checkpoint: the receiver begins at its position, and the

@@ -1,13 +1,4 @@
-"""The sender: messages in at the sequencer, each exactly once, acknowledged when committed.
-
-    with Sender("run/seqcast.toml", user="ALPHA") as sender:
-        ticket = sender.send(b"hello")
-        print("committed at", ticket.wait())
-
-Nothing runs behind the app's back and no thread is started: `send` writes what the connection takes at once, and
-everything else (acknowledgements, heartbeats, another sequencer after a failover) moves while the app is inside a
-call. In an event loop it moves by itself: `async with Sender(...)`, and `await` on a ticket.
-"""
+"""The sender: messages in at the sequencer, each exactly once, acknowledged when committed."""
 
 from __future__ import annotations
 
@@ -50,8 +41,12 @@ class Sender:
 
     The first argument is a configuration, the path of its file, or `Endpoints`. `session` is the configured one
     unless it is named. `outbox_bytes` bounds what is in flight. After `silence_ns` without an acknowledgement that
-    was due the next sequencer is tried; by default that is a little more than the nodes take to miss a primary. One
-    thread uses a sender.
+    was due the next sequencer is tried; by default that is a little more than the nodes take to miss a primary.
+
+    Nothing runs behind the app's back: `send` writes what the connection takes at once, and everything else
+    (acknowledgements, heartbeats, another sequencer after a failover) moves while the app is inside a call. In an
+    event loop it moves by itself: `async with Sender(...)`, and `await` on a ticket. Leaving `with` flushes, and
+    waits for it; after an exception it does not. One thread uses a sender, or one event loop.
 
     What ends a sender (LoginRefused, StreamLost, SessionEnded) is raised by every call from then on, and by
     its tickets.
@@ -206,6 +201,7 @@ class Sender:
         """Hand over `messages[start:]`; returns the ticket of the last.
 
         Raises WouldBlock like `send`; its `taken` says how many of the whole sequence are taken: go on from there.
+        Raises MessageTooLarge when one has more than 16 MiB. The bytes are copied: they may change afterwards.
         """
         batch = messages if isinstance(messages, Messages) else table_of(messages)
         self._ready_to_take()
@@ -232,7 +228,8 @@ class Sender:
     def flush(self, timeout: float | None = None) -> int:
         """Wait until everything is committed; returns the number of the last.
 
-        Raises TimedOut: then it is unknown what became of the messages in flight; flushing again is safe.
+        Raises TimedOut after `timeout` seconds (None: never): it is unknown what became of the messages in flight then;
+        flushing again is safe.
         """
         if not self._wait(lambda: not self._unsettled, timeout):
             raise TimedOut(

@@ -31,7 +31,8 @@ class Waiting(Protocol):
 class Ticket:
     """One message (or the last of a batch) on its way: `wait()` or `await` gives the number it was committed at.
 
-    `sequence` is the sender sequence of its last frame. A ticket that is not done says nothing about failure: the
+    `sequence` is the sender sequence of its last frame. `wait` moves the sender; awaiting needs a running event loop.
+    A ticket that is not done says nothing about failure: the
     message may be in the stream, and the sender goes on trying as long as it lives.
     """
 
@@ -51,6 +52,7 @@ class Ticket:
         return f"<ticket {self.sequence}: {state}>"
 
     def __await__(self) -> Generator[None, None, int]:
+        """The stream number, as from `wait`, without stopping the event loop."""
         if not self.settled:
             self._sender.attach()
             future = asyncio.get_running_loop().create_future()
@@ -79,7 +81,7 @@ class Ticket:
         return self._number
 
     def wait(self, timeout: float | None = None) -> int:
-        """Wait until the message is committed; returns its stream number.
+        """Wait until the message is committed; returns its stream number. None waits for ever.
 
         Raises TimedOut after `timeout` seconds: the message may or may not be in the stream, and waiting again is
         safe. Raises what ended the sender when it cannot go on, NumberUnknown when the message is committed and

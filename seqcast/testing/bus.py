@@ -1,11 +1,5 @@
 """The bus of a test: sequencers, rewinders, senders, receivers and apps in one thread, on virtual time, by a seed.
 
-    bus = Bus(seed=7, loss=0.01)
-    sender, receiver = bus.sender("ALPHA"), bus.receiver()
-    ticket = sender.send(b"hello")
-    bus.crash(bus.primary)
-    assert receiver.take(1)[0].number == ticket.wait()
-
 The nodes, senders and receivers are the production ones; only the network, the disks and the clock are not real. A
 seed is a run: everything that chance decides follows from it, so a failure comes back when its seed does.
 """
@@ -157,12 +151,15 @@ class Bus:
         return list(self.world.lines)
 
     def run(self, seconds: float) -> None:
-        """Let time go on."""
+        """Let time go on, for so many virtual seconds. Raises what an app raised."""
         self.loop.wait(self.world.now_ns + round(seconds * SECOND), lambda: False)
         self._raise_of_apps()
 
     def run_until(self, condition: Callable[[], object], timeout: float = WAIT_SECONDS) -> None:
-        """Let time go on until a condition holds. Raises TimedOut when it does not within `timeout` seconds."""
+        """Let time go on until a condition holds. Raises TimedOut when it does not within `timeout` virtual seconds.
+
+        Raises what an app raised, and RuntimeError from within a coroutine.
+        """
 
         def done() -> bool:
             return bool(condition()) or any(_failed(app) for app in self.apps)
@@ -175,13 +172,19 @@ class Bus:
             )
 
     def execute(self, coroutine: Coroutine[Any, Any, Any], timeout: float = WAIT_SECONDS) -> Any:
-        """Run a coroutine to its end on the bus's event loop; returns what it returns."""
+        """Run a coroutine to its end on the bus's event loop; returns what it returns, raises what it raises.
+
+        Raises TimeoutError after `timeout` virtual seconds.
+        """
         return self.loop.run_until_complete(asyncio.wait_for(coroutine, timeout))
 
     # apps
 
     def sender(self, user: str = "ALPHA", **settings: Any) -> Sender:
-        """A sender on a machine of its own; `settings` are those of `seqcast.Sender`."""
+        """A sender on a machine of its own; `settings` are those of `seqcast.Sender`.
+
+        It moves while it is called, as a real one does: wait for its tickets before waiting for what it sent.
+        """
         sender = self._app(_never).sender(user, **settings)
         self._open.append(sender)
         return sender
@@ -193,7 +196,10 @@ class Bus:
         return receiver
 
     def spawn(self, main: Callable[[App], Coroutine[Any, Any, None]], name: str | None = None) -> App:
-        """Start an app: the coroutine `main(app)` on a machine of its own."""
+        """Start an app: the coroutine `main(app)` on a machine of its own, which has `name`.
+
+        What it raises comes out of `run` and `run_until`. Raises ValueError for a name that is taken.
+        """
         app = self._app(main, name)
         self.apps.append(app)
         app.start()
@@ -225,7 +231,7 @@ class Bus:
         return self.primary
 
     def crash(self, name: str | None, *, restart: bool = True) -> None:
-        """Kill -9 of a node's process; it is started again soon, unless `restart` is False."""
+        """Kill -9 of a node's process; it is started again soon, unless `restart` is False. Its disk stays."""
         node = self._node(name)
         node.wanted = restart
         node.kill("killed")
@@ -251,7 +257,7 @@ class Bus:
         node.restart_later()
 
     def pause(self, name: str | None, seconds: float) -> None:
-        """SIGSTOP of a node or an app, and SIGCONT after a while."""
+        """SIGSTOP of a node or an app, and SIGCONT after so many virtual seconds."""
         machine = self._machine(name)
         self.world.note(machine.name, f"is paused for {seconds:g} s")
         machine.pause(round(seconds * SECOND))
@@ -313,7 +319,7 @@ class Bus:
         self.fabric.cut(second, first)
 
     def mend(self, first: str, second: str) -> None:
-        """Take a cut back."""
+        """Take a cut back. What was underway on a connection comes then."""
         self.world.note("MEND", f"{first} | {second}")
         self.fabric.mend(first, second)
         self.fabric.mend(second, first)
@@ -321,7 +327,7 @@ class Bus:
     # the end
 
     def close(self) -> None:
-        """Let go of everything. Raises what an app had raised and nobody has seen."""
+        """Let go of everything: senders and receivers are closed, apps end where they wait."""
         for each in self._open:
             each.close()
         self._open.clear()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import selectors
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from seqcast.testing.world import MICROSECOND, SECOND
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextvars import Context
 
     from seqcast.testing.fabric import Fabric
 
@@ -29,18 +30,25 @@ class VirtualSelector(selectors.SelectSelector):
         self.goal: Callable[[], bool] = lambda: False
         """What somebody outside the loop waits for: `on_goal` is called when it is there."""
         self.on_goal: Callable[[], None] = lambda: None
+        self.called = False
+        """Whether something was put into the loop since it waits, by what happens in the world."""
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         """Let the world go on until a descriptor is ready, or for `timeout` seconds."""
         world = self.fabric.world
+        self.called = False
         # Code takes time: a coroutine that looks again and again sees the world go on.
         world.run(world.now_ns + world.random.randrange(1, 5) * MICROSECOND, every=1)
         until_ns = world.now_ns + (FOREVER_NS if timeout is None else max(0, round(timeout * SECOND)))
-        if until_ns > world.now_ns and not self._ready():
-            world.run(until_ns, lambda: bool(self._ready()) or self.goal(), every=1)
+        if until_ns > world.now_ns and not self._over():
+            world.run(until_ns, lambda: self._over() or self.goal(), every=1)
         if self.goal():
             self.on_goal()
         return self._ready()
+
+    def _over(self) -> bool:
+        """Whether the loop has something to do."""
+        return self.called or bool(self._ready())
 
     def _ready(self) -> list[tuple[selectors.SelectorKey, int]]:
         numbered = self.fabric.numbered
@@ -63,6 +71,13 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         """Virtual seconds."""
         return self._fabric.world.now_ns / SECOND
+
+    def call_soon(  # type: ignore[override]
+        self, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> asyncio.Handle:
+        """As in any loop; a world that goes on meanwhile stops for it."""
+        self._virtual.called = True
+        return super().call_soon(callback, *args, context=context)
 
     def wait(self, until_ns: int, done: Callable[[], bool]) -> bool:
         """Let coroutines and the world go on until `done()`, or a time; returns whether it is done.

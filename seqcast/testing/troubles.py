@@ -20,7 +20,11 @@ BURST_LOSS = 0.7
 
 
 class Troubles:
-    """`count` troubles of these kinds within `seconds` from now. `done` says what happened, and when."""
+    """`count` troubles of these kinds within `seconds` virtual seconds from now.
+
+    `done` says what happened: (virtual seconds, kind) each. A trouble that finds nothing to trouble does not happen.
+    Raises ValueError for a kind that is none.
+    """
 
     def __init__(self, bus: Bus, seconds: float, count: int = 5, kinds: Sequence[str] = KINDS) -> None:
         unknown = [kind for kind in kinds if kind not in KINDS]

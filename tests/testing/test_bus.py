@@ -144,6 +144,21 @@ class TestApps:
         bus.run_until(lambda: len(got) == 3)
         assert got == [(1, b"one"), (2, b"one"), (2, b"two")]
 
+    def test_an_app_that_is_started_by_chance_runs_at_once(self, bus: Bus) -> None:
+        """Nothing else happens at that moment that could have the loop look."""
+        began: list[float] = []
+
+        async def begin(_app: App) -> None:
+            began.append(bus.now)
+
+        app = bus.spawn(begin)
+        bus.run_until(lambda: began)
+        bus.run(1)
+        due = bus.now + 2
+        bus.world.after(2_000_000_000, app.start)
+        bus.run(10)
+        assert began[1] == pytest.approx(due, abs=0.001)
+
     def test_what_an_app_raises_comes_out_of_the_test(self, bus: Bus) -> None:
         async def fails(_app: App) -> None:
             await asyncio.sleep(0.5)
