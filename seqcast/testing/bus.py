@@ -7,7 +7,6 @@ seed is a run: everything that chance decides follows from it, so a failure come
 from __future__ import annotations
 
 import asyncio
-import logging
 from typing import TYPE_CHECKING, Any, Self
 
 from attrs import evolve
@@ -30,6 +29,7 @@ from seqcast.testing.node import (
     died_of,
     node_settings,
 )
+from seqcast.testing.trace import Trace
 from seqcast.testing.world import MILLISECOND, SECOND, World
 
 if TYPE_CHECKING:
@@ -117,12 +117,8 @@ class Bus:
         self.apps: list[App] = []
         self._machines: list[AppMachine] = []
         self._open: list[Sender | Receiver] = []
-        self._handler = _Trace(self.world)
-        self._logger = logging.getLogger("seqcast")
-        self._before = (self._logger.level, self._logger.propagate)
-        self._logger.addHandler(self._handler)
-        self._logger.setLevel(logging.INFO)
-        self._logger.propagate = False
+        self._trace = Trace(self.world)
+        self._trace.attach()
         if start:
             for node in self.nodes.values():
                 self.world.after(self.random.randrange(20 * MILLISECOND), node.start)
@@ -334,9 +330,7 @@ class Bus:
         for machine in self._machines:
             machine.kill()
         self.loop.end()
-        self._logger.removeHandler(self._handler)
-        self._logger.setLevel(self._before[0])
-        self._logger.propagate = self._before[1]
+        self._trace.detach()
 
     # inside
 
@@ -385,15 +379,3 @@ def _failed(app: App) -> bool:
 
 async def _never(_app: App) -> None:
     """The coroutine of an app that is moved from outside."""
-
-
-class _Trace(logging.Handler):
-    """What nodes report goes into the trace."""
-
-    def __init__(self, world: World) -> None:
-        super().__init__()
-        self.world = world
-
-    def emit(self, record: logging.LogRecord) -> None:
-        values = getattr(record, "values", {})
-        self.world.note(getattr(record, "node", "?"), f"{record.getMessage()} {values}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 from unittest import mock
@@ -12,6 +11,7 @@ from attrs import define, field
 from rewinder import replay
 from seqcast.testing.fabric import Fabric
 from seqcast.testing.node import DATAGRAM_BYTES, NodeMachine, died_of, node_settings
+from seqcast.testing.trace import Trace
 from seqcast.testing.world import MILLISECOND, SECOND, World
 from sequencer import tracing
 from simulation.checker import Checker
@@ -67,18 +67,6 @@ class Outcome:
     durability: str
     virtual_ms: int
     lines: list[str] = field(factory=list)
-
-
-class TraceHandler(logging.Handler):
-    """What nodes report goes into the trace."""
-
-    def __init__(self, world: World) -> None:
-        super().__init__()
-        self.world = world
-
-    def emit(self, record: logging.LogRecord) -> None:
-        values = getattr(record, "values", {})
-        self.world.note(getattr(record, "node", "?"), f"{record.getMessage()} {values}")
 
 
 class Simulation:
@@ -137,13 +125,7 @@ class Simulation:
 
     def _run(self) -> Outcome:
         world = self.world
-        logger = logging.getLogger("seqcast")
-        handler = TraceHandler(world)
-        level = logger.level
-        logger.addHandler(handler)
-        logger.setLevel(logging.INFO)
-        logger.propagate = False
-        try:
+        with Trace(world):
             for node in self.nodes.values():
                 world.after(world.random.randrange(50 * MILLISECOND), node.start)
             self.faults.plan(LOAD_NS)
@@ -154,10 +136,6 @@ class Simulation:
                 self.faults.end_session()
                 self._settle()
             self._judge()
-        finally:
-            logger.removeHandler(handler)
-            logger.setLevel(level)
-            logger.propagate = True
         return Outcome(
             world.seed,
             self.checker.violations,
