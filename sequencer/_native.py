@@ -139,6 +139,16 @@ class CommitKernel:
         return ffi.unpack(self._dirty, count)  # type: ignore[no-any-return]
 
 
+def can_segment(line: socket.socket) -> bool:
+    """Whether the kernel can cut one large send on this socket into datagrams."""
+    return bool(lib.sc_udp_segments(line.fileno()))
+
+
+def refuses_segments(error: OSError) -> bool:
+    """Whether a failed send may go without segments: the interface, or the datagram's size, does not allow them."""
+    return bool(lib.sc_udp_segment_refused(error.errno))
+
+
 class Outgoing:
     """A batch of MoldUDP64 downstream packets, packed from the log and sent on connected sockets."""
 
@@ -157,8 +167,10 @@ class Outgoing:
         self.count = lib.sc_outgoing_count(self._cdata)
         return following
 
-    def send(self, line: socket.socket, start: int) -> int:
+    def send(self, line: socket.socket, start: int, *, segmented: bool) -> int:
         """Send datagrams `start..count-1` without blocking; returns how many left.
+
+        `segmented` lets the kernel take runs of equal ones in one piece; see `can_segment`.
 
         A line without a descriptor (of a simulated network) gets them one by one. Raises BlockingIOError when
         the socket is full, OSError when the network refuses the first.
@@ -168,7 +180,7 @@ class Outgoing:
             for index in range(start, self.count):
                 line.send(self._datagram(index))
             return self.count - start
-        sent: int = lib.sc_outgoing_send(self._cdata, fileno, start)
+        sent: int = lib.sc_outgoing_send(self._cdata, fileno, start, segmented)
         if sent < 0:
             raise OSError(-sent, os.strerror(-sent))
         return sent

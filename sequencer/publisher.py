@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from attrs import define, field
 
 from moldudp import MOLDUDP64, Cadence
-from sequencer._native import Outgoing
+from sequencer._native import Outgoing, can_segment, refuses_segments
 
 if TYPE_CHECKING:
     import socket
@@ -31,12 +31,19 @@ RETRY_NS = 200_000
 
 @define(eq=False)
 class Line:
-    """One multicast line: a connected socket, and how far the present batch has left on it."""
+    """One multicast line: a connected socket, and how far the present batch has left on it.
+
+    `segmented`: datagrams of equal size go to the kernel in one piece, until it refuses that once.
+    """
 
     name: str
     socket: socket.socket
+    segmented: bool = field(init=False)
     sent: int = field(default=0, init=False)
     datagrams: int = field(default=0, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.segmented = can_segment(self.socket)
 
 
 @define(eq=False)
@@ -102,12 +109,16 @@ class Publisher:
         for line in self.lines:
             while line.sent < self._outgoing.count:
                 try:
-                    sent = self._outgoing.send(line.socket, line.sent)
+                    sent = self._outgoing.send(line.socket, line.sent, segmented=line.segmented)
                 except BlockingIOError:
                     self.counters.add(f"publish.{line.name}.full")
                     self._retry_ns = now_ns + RETRY_NS
                     break
                 except OSError as error:
+                    if line.segmented and refuses_segments(error):
+                        self.counters.add(f"publish.{line.name}.unsegmented")
+                        line.segmented = False
+                        continue
                     # The network refused this packet (no route, no buffers): receivers will ask for it.
                     self.counters.add(f"publish.{line.name}.refused.{error.errno}")
                     line.sent += 1

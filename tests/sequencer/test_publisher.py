@@ -19,16 +19,22 @@ if TYPE_CHECKING:
 
 SESSION = b"TEST      "
 MS = 1_000_000
+SO_NO_CHECK = 11  # asm-generic/socket.h; without checksums the kernel cuts nothing into datagrams
 
 
 class Wire:
     """A line that ends in a socket of this process."""
 
-    def __init__(self, name: str) -> None:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    def __init__(self, name: str, *, udp: bool = False) -> None:
+        if udp:
+            ours, theirs = (socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2))
+            theirs.bind(("127.0.0.1", 0))
+            ours.connect(theirs.getsockname())
+        else:
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+            ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 16)
         ours.setblocking(False)
         theirs.setblocking(False)
-        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 16)
         self.line = Line(name, ours)
         self.receiver = theirs
         self.following = 1
@@ -170,3 +176,40 @@ def test_a_record_that_fits_no_packet_is_counted_and_passed_over(wires: list[Wir
     turns(publisher, 3, [])
     assert publisher.next_number == 4
     assert publisher.counters["publish.oversized"] == 1
+
+
+@pytest.fixture
+def udp_wires() -> Iterator[list[Wire]]:
+    made = [Wire("a", udp=True), Wire("b", udp=True)]
+    yield made
+    for wire in made:
+        wire.close()
+
+
+def test_equal_datagrams_leave_in_one_piece_and_arrive_one_by_one(udp_wires: list[Wire]) -> None:
+    log = filled_log(100)
+    for n in range(100, 200):
+        log.append(bytes(n), Stamp(n, n + 1, b"ALPHA "))
+    publisher = publisher_of(log, udp_wires)
+    publisher.publish(200, MS)
+    assert [wire.line.segmented for wire in udp_wires] == [True, True]
+    datagrams = [wire.read() for wire in udp_wires]
+    assert datagrams == [wire.line.datagrams for wire in udp_wires]
+    assert [wire.following for wire in udp_wires] == [201, 201]
+
+
+def test_a_line_that_refuses_segments_gets_one_datagram_after_the_other(udp_wires: list[Wire]) -> None:
+    log = filled_log(100)
+    udp_wires[0].line.socket.setsockopt(socket.SOL_SOCKET, SO_NO_CHECK, 1)
+    publisher = publisher_of(log, udp_wires)
+    for commit in (60, 100):
+        publisher.publish(commit, MS)
+    assert [wire.line.segmented for wire in udp_wires] == [False, True]
+    assert publisher.counters["publish.a.unsegmented"] == 1
+    for wire in udp_wires:
+        wire.read()
+    assert [wire.following for wire in udp_wires] == [101, 101]
+
+
+def test_a_line_that_is_not_udp_gets_one_datagram_after_the_other(wires: list[Wire]) -> None:
+    assert [wire.line.segmented for wire in wires] == [False, False]
