@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Self
 
-from attrs import define, field
+from attrs import Factory, define, field
 
 from native.messages import Messages, MessageTable, table_of
+from rewinder.pump import Idle
 from seqcast._native import Outbox
 from seqcast.endpoints import Endpoints, endpoints_of, session_of
 from seqcast.errors import NotConnected, SeqcastError, SessionEnded, TimedOut, WouldBlock
-from seqcast.event_loop import LoopTurns
+from seqcast.event_loop import LoopTurns, inside_event_loop
 from seqcast.host import ThisHost
 from seqcast.intake import Intake
 from seqcast.submission import Submission
@@ -42,6 +43,7 @@ class Sender:
     The first argument is a configuration, the path of its file, or `Endpoints`. `session` is the configured one
     unless it is named. `outbox_bytes` bounds what is in flight. After `silence_ns` without an acknowledgement that
     was due the next sequencer is tried; by default that is a little more than the nodes take to miss a primary.
+    `idle` says how calls wait (`rewinder.pump.Idle`); it is without effect in an event loop, and on another `host`.
 
     Nothing runs behind the app's back: `send` writes what the connection takes at once, and everything else
     (acknowledgements, heartbeats, another sequencer after a failover) moves while the app is inside a call. In an
@@ -59,7 +61,8 @@ class Sender:
     outbox_bytes: int = field(default=OUTBOX_BYTES, kw_only=True)
     connect_seconds: float = field(default=CONNECT_SECONDS, kw_only=True)
     silence_ns: int | None = field(default=None, kw_only=True)
-    host: Host = field(factory=ThisHost, kw_only=True)
+    idle: Idle = field(default=Idle.BLOCK, kw_only=True)
+    host: Host = field(default=Factory(lambda self: ThisHost(self.idle), takes_self=True), kw_only=True)
     submission: Submission = field(init=False)
     _intake: Intake = field(init=False)
     _tickets: Tickets = field(factory=Tickets, init=False)
@@ -325,7 +328,7 @@ class Sender:
         """Messages can be numbered once the sequencer has said where this user stopped."""
         self._check_failure()
         if self.submission.resumed_at is None:
-            if _inside_event_loop():
+            if inside_event_loop():
                 raise NotConnected(f"the sender of {self.user!r} is not open: use `async with Sender(...)`")
             self.open()
 
@@ -337,7 +340,7 @@ class Sender:
             start += self._intake.take(batch, start)
             return start == len(batch)
 
-        if _inside_event_loop() or not self._wait(all_taken, timeout):
+        if inside_event_loop() or not self._wait(all_taken, timeout):
             raise WouldBlock(
                 f"the outbox of {self.user!r} is full ({self.outbox_bytes} bytes): wait for acknowledgements",
                 start,
@@ -357,7 +360,7 @@ class Sender:
         """Turns until `done()`, or for `timeout` seconds; returns which."""
         if done():
             return True
-        if _inside_event_loop():
+        if inside_event_loop():
             raise SeqcastError("this would stop the event loop: await the ticket, room() or flushed()")
         clock = self._pump.clock
         deadline_ns = None if timeout is None else clock.read() + int(timeout * 1e9)
@@ -390,8 +393,3 @@ class Sender:
         return NotConnected(
             f"no sequencer let {self.user!r} in within {self.connect_seconds:g} s: {self.trouble or 'no answer'}"
         )
-
-
-def _inside_event_loop() -> bool:
-    """Whether an event loop is running in this thread, which waiting would stop."""
-    return asyncio._get_running_loop() is not None
