@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Self
 
 from attrs import Factory, define, field
 
-from native.messages import Messages, MessageTable, table_of
+from native.messages import Messages, table_of
 from rewinder.pump import Idle
 from seqcast._native import Outbox
 from seqcast.endpoints import Endpoints, endpoints_of, session_of
@@ -68,7 +68,6 @@ class Sender:
     _tickets: Tickets = field(factory=Tickets, init=False)
     _pump: Pump = field(init=False)
     _uplink: Uplink = field(init=False)
-    _single: MessageTable = field(factory=lambda: MessageTable(1), init=False)
     _loop: LoopTurns | None = field(default=None, init=False)
     _failure: Exception | None = field(default=None, init=False)
     _opened: bool = field(default=False, init=False)
@@ -191,9 +190,13 @@ class Sender:
         not at all) and then raises WouldBlock; the message is not taken then. Inside a running event loop None does
         not wait either: `await sender.room()` does.
         """
-        view = memoryview(payload).cast("B")
-        self._single.set(0, 0, 0, len(view))
-        return self.send_batch(self._single.view(view, 1), timeout=timeout)
+        data = payload if type(payload) is bytes else memoryview(payload).cast("B")
+        self._ready_to_take()
+        if not (sequence := self._intake.take_one(data)):  # in fragments, or no room
+            return self.send_batch((data,), timeout=timeout)
+        self._tickets.add(ticket := Ticket(self, sequence))
+        self._move()
+        return ticket
 
     def send_batch(
         self,
@@ -212,12 +215,7 @@ class Sender:
         if start < len(batch):
             self._take_rest(batch, start, timeout)
         ticket = self._new_ticket()
-        if self._loop is not None:
-            self._loop.soon()
-        elif not self._uplink.full or len(self.submission.outbox.unsent) >= WRITE_BYTES:
-            self._uplink.write(self._pump.clock.read())
-            if self._uplink.full:
-                self._turn(0)
+        self._move()
         return ticket
 
     def pass_over(self, messages: Messages, frames: int) -> tuple[int, int]:
@@ -231,13 +229,11 @@ class Sender:
     def flush(self, timeout: float | None = None) -> int:
         """Wait until everything is committed; returns the number of the last.
 
-        Raises TimedOut after `timeout` seconds (None: never): it is unknown what became of the messages in flight then;
-        flushing again is safe.
+        Raises TimedOut after `timeout` seconds (None: never): what became of the messages in flight is unknown then.
         """
         if not self._wait(lambda: not self._unsettled, timeout):
-            raise TimedOut(
-                f"{self.in_flight} frames of {self.user!r} are not acknowledged yet; flushing again is safe"
-            )
+            unknown = f"{self.in_flight} frames of {self.user!r} are not acknowledged yet"
+            raise TimedOut(f"{unknown}; flushing again is safe")
         return self.committed_number
 
     def poll(self, timeout: float = 0.0) -> None:
@@ -301,6 +297,16 @@ class Sender:
             self._opened = True
             self._uplink.open(self._pump.clock.read())
 
+    def _move(self) -> None:
+        """Write what the connection takes now, or have the event loop do it."""
+        uplink = self._uplink
+        if self._loop is not None:
+            self._loop.soon()
+        elif not uplink.full or len(self.submission.outbox.unsent) >= WRITE_BYTES:
+            uplink.write(self._pump.clock.read())
+            if uplink.full:
+                self._turn(0)
+
     def _turn(self, limit_ns: int) -> None:
         """Write what waits, wait for something to do, and do it."""
         self._check_failure()
@@ -320,9 +326,8 @@ class Sender:
         return 0
 
     def _ended(self) -> None:
-        left = self.in_flight
-        kept_out = f"{left} frame{'' if left == 1 else 's'}" if left else "nothing"
-        self._fail(SessionEnded(f"the session has ended, and {kept_out} of {self.user!r} did not enter it"))
+        left = f"{self.in_flight} frame{'' if self.in_flight == 1 else 's'}" if self.in_flight else "nothing"
+        self._fail(SessionEnded(f"the session has ended, and {left} of {self.user!r} did not enter it"))
 
     def _ready_to_take(self) -> None:
         """Messages can be numbered once the sequencer has said where this user stopped."""
