@@ -293,7 +293,7 @@ class Outbox:
 
     def put_one(self, payload: bytes | memoryview, fragment_bytes: int) -> int:
         """Frame one message of bytes; returns its sender sequence, or 0 when it needs fragments or finds no room."""
-        data = payload if type(payload) is bytes else address_of(payload)
+        data = payload if isinstance(payload, bytes) else address_of(payload)
         return lib.sc_outbox_put_one(self._cdata, data, len(payload), fragment_bytes)  # type: ignore[no-any-return]
 
     def send(self, fileno: int, most: int) -> int:
