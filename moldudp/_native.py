@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 PROTOCOL_MOLDUDP64: int = lib.SC_MOLDUDP64
 PROTOCOL_MOLDUDP: int = lib.SC_MOLDUDP
 LINES: int = lib.SC_WINDOW_LINES
+SEGMENTS: int = lib.SC_WINDOW_SEGMENTS
+"""Most datagrams that the kernel coalesces into one buffer."""
 
 _SLAB_MAX = 2**32 - 1
 """Offsets in a message table are 32 bits."""
@@ -91,14 +93,18 @@ class Window:
         self._window = ffi.gc(window, lib.sc_window_free)
         self._state = lib.sc_window_state_of(self._window)
         self._table = MessageTable(rows)
-        self._none = self._table.view(self._buffer, 0, self._slab)
+        self._receive = lib.sc_window_receive_coalesced if batch >= SEGMENTS else lib.sc_window_receive
+        self.nothing = self._table.view(self._buffer, 0, self._slab)
         self._gaps = ffi.new("sc_gap[]", blocks)
 
     def receive(self, fileno: int, line: int) -> int:
-        """Read one batch of datagrams from a socket; returns how many. Raises OSError."""
+        """Read one batch of datagrams from a socket; returns how many. Raises OSError.
+
+        Coalesced ones are taken apart where `batch` is at least `SEGMENTS`.
+        """
         if not 0 <= line < LINES:
             raise LocalProtocolError(f"there is no line {line}: lines are 0 to {LINES - 1}")
-        count: int = lib.sc_window_receive(self._window, fileno, line)
+        count: int = self._receive(self._window, fileno, line)
         if count >= 0:
             return count
         raise OSError(-count, f"{os.strerror(-count)} (receiving from descriptor {fileno})")
@@ -114,7 +120,7 @@ class Window:
         """The next messages in order; they are good until the next call of a method that takes datagrams."""
         count = lib.sc_window_messages(self._window, self._table.rows, self._table.capacity)
         if count == 0:
-            return self._none
+            return self.nothing
         return self._table.view(self._buffer, count, self._slab)
 
     def advance(self, number: int) -> None:
@@ -138,6 +144,13 @@ class Window:
         """Highest next-number heard of."""
         number: int = self._state.highest
         return number
+
+    @property
+    def complete(self) -> bool:
+        """Whether the next message is the highest one heard of."""
+        state = self._state
+        complete: bool = state.next_number >= state.highest
+        return complete
 
     @property
     def held(self) -> int:

@@ -6,12 +6,12 @@ What it does follows from the random source alone: one seed, one run.
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 from attrs import define, field, validators
 
 from moldudp.errors import RemoteProtocolError
+from moldudp.sockets import read_datagrams
 
 if TYPE_CHECKING:
     from random import Random
@@ -22,11 +22,8 @@ REORDER_DEPTH = 8
 """A datagram that is held back comes after at most so many later ones."""
 
 READ_DATAGRAMS = 16
-"""Datagrams of one `receive_from`: with duplicates, and what was held back, they fit the batch of a
-receiver."""
-
-DATAGRAM_MAX = 65536
-"""More than the largest UDP payload, so that a read never cuts one."""
+"""Datagrams of one `receive_from`, or as many more as are coalesced with the last: with duplicates, and what was held
+back, they fit the batch of a receiver."""
 
 _probability = [validators.ge(0.0), validators.le(1.0)]
 
@@ -69,13 +66,16 @@ class Faults:
 
     def receive_from(self, fileno: int, now_ns: int, line: int = 0) -> int:
         """Like `Receiver.receive_from`, for a non-blocking socket: returns how many datagrams were read."""
-        for count in range(READ_DATAGRAMS):
+        count = 0
+        while count < READ_DATAGRAMS:
             try:
-                data = os.read(fileno, DATAGRAM_MAX)
+                datagrams = read_datagrams(fileno)
             except BlockingIOError:
-                return count
-            self.receive_datagram(data, now_ns, line)
-        return READ_DATAGRAMS
+                break
+            for data in datagrams:
+                self.receive_datagram(data, now_ns, line)
+            count += len(datagrams)
+        return count
 
     def receive_datagram(self, data: bytes | bytearray | memoryview, now_ns: int, line: int = 0) -> None:
         """Like `Receiver.receive_datagram`."""

@@ -43,8 +43,10 @@ dropped."""
 HELD_DATAGRAMS = 4096
 """Datagrams that wait behind a gap. 8 MiB at 2048 bytes each; the lowest gives way to the newest."""
 
-BATCH = 64
-"""Datagrams of one system call: enough to make its price small, few enough to stay in the cache."""
+BATCH = 1024
+"""Datagrams of one `receive_from`: room that is always left for them, beside those that are held. Eight buffers of as
+many datagrams as the kernel ever coalesces; a smaller batch than one of those (`moldudp.sockets.SEGMENTS`) cannot
+take coalesced datagrams."""
 
 TABLE_ROWS = 4096
 """Messages of one `messages()` batch."""
@@ -73,6 +75,8 @@ class ReceiverCounters:
     """Shorter than a header, or with a block that runs over the end."""
     overlong: int
     """Larger than `datagram_bytes`."""
+    surplus: int
+    """Dropped because the kernel coalesced more of them into one buffer than it ever should."""
     impossible: int
     """Numbered 0, beyond what the protocol can count, or beyond `max_jump`."""
     duplicates: int
@@ -160,6 +164,7 @@ class Receiver:
         if not 0 <= max_jump < 2**64:
             raise LocalProtocolError(f"a jump of {max_jump} messages is no limit")
         self.codec = codec
+        self._table_rows = table_rows
         self._window = Window(
             protocol=codec.protocol,
             blocks=held_datagrams + batch,
@@ -177,6 +182,7 @@ class Receiver:
         self._patience_ns = 0
         self._spares_front = False
         self._changed = False
+        self._waiting = False  # the window may have something to give
         self._now_ns = 0
 
     # datagrams in
@@ -187,16 +193,18 @@ class Receiver:
         Raises LocalProtocolError when `messages` was not called for as many datagrams as can be held.
         """
         self._now_ns = now_ns
+        self._waiting = True
         if not self._window.put(data, line):
             raise LocalProtocolError("no room for a datagram: call messages() until it is empty")
 
     def receive_from(self, fileno: int, now_ns: int, line: int = 0) -> int:
-        """Read one batch of datagrams from a socket without waiting; returns how many.
+        """Read one batch of datagrams from a socket without waiting; returns how many. Coalesced ones are taken apart.
 
         0 when none waits, or when `messages` was not called often enough. Messages delivered before are no
         longer valid. Raises OSError when the descriptor is no socket that can be read.
         """
         self._now_ns = now_ns
+        self._waiting = True
         return self._window.receive(fileno, line)
 
     # messages out
@@ -206,14 +214,18 @@ class Receiver:
 
         They are valid until the next call of a method that takes datagrams, or of this one.
         """
+        if not self._waiting:
+            return self._window.nothing
         self._changed = True
-        return self._window.messages()
+        messages = self._window.messages()
+        self._waiting = len(messages) == self._table_rows  # part of a table is all there was
+        return messages
 
     def advance(self, number: int) -> None:
         """Go on with `number`: messages below came by another way, such as a replay. Never goes back."""
         if not 0 <= number <= self.codec.number_max + 1:
             raise LocalProtocolError(f"{self.codec.name} cannot number a message {number}")
-        self._changed = True
+        self._changed = self._waiting = True
         self._window.advance(number)
 
     # what is known of the stream
@@ -227,6 +239,11 @@ class Receiver:
     def highest(self) -> int:
         """Highest next-number heard of: every message below it was sent; above `next_number` in a gap."""
         return self._window.highest
+
+    @property
+    def complete(self) -> bool:
+        """True when every message that was heard of is delivered."""
+        return self._window.complete
 
     @property
     def session(self) -> bytes | None:

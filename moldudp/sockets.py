@@ -13,10 +13,22 @@ import struct
 from ipaddress import AddressValueError, IPv4Address
 from typing import TYPE_CHECKING
 
+from moldudp._native import SEGMENTS
 from moldudp.errors import LocalProtocolError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+__all__ = [
+    "RECEIVE_BUFFER",
+    "SEGMENTS",
+    "SEND_BUFFER",
+    "granted_receive_buffer",
+    "multicast_receiver",
+    "multicast_sender",
+    "read_datagrams",
+    "request_socket",
+]
 
 RECEIVE_BUFFER = 8 * 1024 * 1024
 """Bytes asked of the kernel for a receiving socket: some 5000 full frames, 40 ms of a 1 Gbit/s line."""
@@ -29,15 +41,27 @@ _SO_SNDBUFFORCE = 32
 _SO_RCVBUFFORCE = 33
 _IP_ADD_SOURCE_MEMBERSHIP = 39
 _IP_MULTICAST_ALL = 49
+_UDP_GRO = 104
+
+_GRO_BYTES = struct.calcsize("i")
+_BUFFER_BYTES = 65536  # more than any datagram, or all that are coalesced
 
 
 def multicast_receiver(
-    group: str, port: int, interface: str, *, source: str | None = None, receive_buffer: int = RECEIVE_BUFFER
+    group: str,
+    port: int,
+    interface: str,
+    *,
+    source: str | None = None,
+    receive_buffer: int = RECEIVE_BUFFER,
+    coalesced: bool = False,
 ) -> socket.socket:
     """A socket that receives what is multicast to `group`:`port` on `interface`, and nothing else.
 
-    With `source`, only packets that this host sent. Several sockets may receive one group on one machine.
-    What the kernel granted of `receive_buffer` bytes is told by `granted_receive_buffer`.
+    With `coalesced`, a read may bring many datagrams of one size, where the kernel can do it (UDP_GRO) and their
+    sender or the network card has them so: `Receiver.receive_from` and `read_datagrams` take them apart; others must
+    not read from it. With `source`, only packets that this host sent. Several sockets may receive one group on one
+    machine. What the kernel granted of `receive_buffer` bytes is told by `granted_receive_buffer`.
     """
     what = f"cannot receive multicast {group}:{port} on interface {interface}"
     if source is not None:
@@ -46,6 +70,9 @@ def multicast_receiver(
     with _named(what), _opened() as receiver:
         receiver.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         _set_buffer(receiver, _SO_RCVBUFFORCE, socket.SO_RCVBUF, receive_buffer)
+        if coalesced:
+            with contextlib.suppress(OSError):  # Linux before 5.0: they come one by one
+                receiver.setsockopt(socket.IPPROTO_UDP, _UDP_GRO, 1)
         # Bound to the group: a unicast packet, or another group's, to this port is not ours.
         receiver.bind((group, port))
         # Only what this socket joined, on the interface where it joined it.
@@ -93,6 +120,21 @@ def request_socket(interface: str, port: int = 0, *, receive_buffer: int = RECEI
         _set_buffer(unicast, _SO_RCVBUFFORCE, socket.SO_RCVBUF, receive_buffer)
         unicast.bind((interface, port))
         return unicast
+
+
+def read_datagrams(fileno: int) -> list[bytes]:
+    """One datagram, or several that were coalesced, from a socket; raises BlockingIOError when none waits."""
+    reader = socket.socket(fileno=fileno)
+    try:
+        data, control, _flags, _sender = reader.recvmsg(_BUFFER_BYTES, socket.CMSG_SPACE(_GRO_BYTES))
+    finally:
+        reader.detach()
+    for level, kind, value in control:
+        if (level, kind) == (socket.IPPROTO_UDP, _UDP_GRO):
+            (size,) = struct.unpack("i", value)
+            if 0 < size < len(data):
+                return [data[at : at + size] for at in range(0, len(data), size)]
+    return [data]
 
 
 def granted_receive_buffer(receiver: socket.socket) -> int:

@@ -32,6 +32,7 @@ HEADERS = (
     "feed.h",
     "outbox.h",
     "delivery.h",
+    "wait.h",
 )
 
 _CDEF = re.compile(r"/\* \[cdef\] \*/(.*?)/\* \[/cdef\] \*/", re.DOTALL)

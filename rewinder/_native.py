@@ -1,4 +1,4 @@
-"""Adapter of the log's C kernels: `crc32c.h`, `record.h`, `segment.h`, `senders.h`, and of `sc_pack_blocks`.
+"""Adapter of the log's C kernels: `crc32c.h`, `record.h`, `segment.h`, `senders.h`, of `sc_pack_blocks`, and `wait.h`.
 
 The other modules of this package, and the adapters of other packages, use these classes; their `cdata`
 attributes are for adapters only.
@@ -6,6 +6,7 @@ attributes are for adapters only.
 
 from __future__ import annotations
 
+import os
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
@@ -220,3 +221,31 @@ class BlockPacker:
         capacity = min(capacity, self._capacity)
         packed = lib.sc_pack_blocks(segment.cdata, first, last, self._buffer, capacity, self._length)
         return bytes(ffi.buffer(self._buffer, self._length[0])), packed
+
+
+class Ready:
+    """Waits for ready descriptors of an epoll set (`wait.h`), at most SC_WAIT_MAX in one call."""
+
+    __slots__ = ("_address", "_words")
+
+    def __init__(self) -> None:
+        self._address = ffi.new("sc_ready[]", lib.SC_WAIT_MAX)
+        self._words = (
+            memoryview(ffi.buffer(self._address)).cast("B").cast("I")
+        )  # descriptor, events, and so on
+
+    def wait(self, epoll: int, timeout_ns: int, spin_ns: int) -> list[tuple[int, int]]:
+        """(descriptor, events) of those that are ready; waits at most `timeout_ns`, the first `spin_ns` awake.
+
+        Empty when the time is over, or a signal came. Raises OSError.
+        """
+        count = lib.sc_wait(epoll, self._address, lib.SC_WAIT_MAX, timeout_ns, spin_ns)
+        if count == 0:
+            return []
+        words = self._words
+        if count == 1:
+            return [(words[0], words[1])]
+        if count < 0:
+            raise OSError(-count, f"{os.strerror(-count)} (waiting for descriptors)")
+        flat = words[: 2 * count].tolist()
+        return list(zip(flat[::2], flat[1::2], strict=True))

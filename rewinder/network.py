@@ -80,7 +80,7 @@ class SocketNetwork:
 
     def join(self, group: str, port: int, interface: str, receive_buffer: int) -> socket.socket:
         """A socket that receives what is multicast to a group."""
-        return multicast_receiver(group, port, interface, receive_buffer=receive_buffer)
+        return multicast_receiver(group, port, interface, receive_buffer=receive_buffer, coalesced=True)
 
     def read(
         self, source: socket.socket, receiver: moldudp.Receiver | moldudp.Faults, now_ns: int, line: int

@@ -20,6 +20,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rewinder.pump import Idle
     from seqcast.batch import Batch, Message
     from seqcast.checkpoint import Checkpoint
     from seqcast.config import read_configuration
@@ -37,6 +38,7 @@ __all__ = [
     "Checkpoint",
     "Configuration",
     "Endpoints",
+    "Idle",
     "Line",
     "Message",
     "Receiver",
@@ -54,6 +56,7 @@ _HOMES = {
     "Checkpoint": "seqcast.checkpoint",
     "Configuration": "seqcast.settings",
     "Endpoints": "seqcast.endpoints",
+    "Idle": "rewinder.pump",
     "Line": "seqcast.settings",
     "Message": "seqcast.batch",
     "Receiver": "seqcast.receiver",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import struct
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
@@ -288,6 +290,27 @@ class Outbox:
             len(messages) - start,
             fragment_bytes,
         )
+
+    def put_one(self, payload: bytes | memoryview, fragment_bytes: int) -> int:
+        """Frame one message of bytes; returns its sender sequence, or 0 when it needs fragments or finds no room."""
+        data = payload if isinstance(payload, bytes) else address_of(payload)
+        return lib.sc_outbox_put_one(self._cdata, data, len(payload), fragment_bytes)  # type: ignore[no-any-return]
+
+    def send(self, fileno: int, most: int) -> int:
+        """Send what waits to a TCP socket, `most` bytes in a call, never waiting; returns how many bytes left.
+
+        Small sends may be kept by the kernel for a moment when there are many (`outbox.h`). Raises OSError.
+        """
+        count: int = lib.sc_outbox_send(self._cdata, fileno, most)
+        if count >= 0 or -count == errno.EAGAIN:
+            return max(count, 0)
+        raise OSError(-count, os.strerror(-count))
+
+    @property
+    def all_sent(self) -> bool:
+        """Whether nothing waits for the connection."""
+        cdata = self._cdata
+        return cdata.sent == cdata.tail  # type: ignore[no-any-return]
 
     def left(self, count: int) -> None:
         """`count` bytes of `unsent` went to the connection."""

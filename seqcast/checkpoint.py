@@ -35,7 +35,7 @@ from attrs import define, field, frozen
 
 from moldudp.packets import session_field
 from rewinder._native import crc32c
-from seqcast.errors import CheckpointDamaged, CheckpointFailed
+from seqcast.errors import CheckpointDamaged, CheckpointFailed, WrongSession
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -128,6 +128,16 @@ class Checkpoint:
             except FileNotFoundError:
                 return None
         return self._unpack(data)
+
+    def load_for(self, session: bytes) -> Saved | None:
+        """What was saved, like `load`, for who reads `session`. Raises WrongSession when it is of another one."""
+        saved = self.load()
+        if saved is not None and saved.session != session:
+            raise WrongSession(
+                f"{self.path} is a checkpoint of session {saved.session.decode().strip()!r}, and this receiver "
+                f"reads {session.decode().strip()!r}: read the old one to its end with session=..., or remove the file"
+            )
+        return saved
 
     def _unpack(self, data: bytes) -> Saved:
         if data[: len(_MAGIC)] != _MAGIC[: len(data)]:

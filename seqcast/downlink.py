@@ -131,6 +131,8 @@ class Downlink:
 
     def look_after(self, now_ns: int) -> None:
         """Ask for what is missing, once everything that had come was taken; and see when the next timer is."""
+        if self.reception.calm(now_ns) and self._watched is None:
+            return  # the timer stands: what has come since can only move it later
         for request in self.reception.due(now_ns):
             self._ask(request)
         rewind = self.reception.rewind

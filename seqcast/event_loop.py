@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     from rewinder.pump import Pump
 
 
+def inside_event_loop() -> bool:
+    """Whether an event loop is running in this thread, which waiting would stop."""
+    return asyncio._get_running_loop() is not None
+
+
 def wait_seconds(pump: Pump) -> float | None:
     """How long until the pump's next timer is due; None when there is none."""
     due_ns = pump.timers.next_ns()

@@ -64,6 +64,10 @@ class Intake:
             taken += 1
         return taken
 
+    def take_one(self, payload: bytes | memoryview) -> int:
+        """Take one message of one frame; returns its sender sequence, or 0 when it is not that simple."""
+        return 0 if self._rest is not None else self.outbox.put_one(payload, self.fragment_bytes)
+
     def go_on(self) -> bool:
         """Frame more of the message in hand, as far as there is room; True when none is in hand."""
         if self._rest is not None and self.outbox.put(self._rest, 0, self.fragment_bytes):

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Self
 
-from attrs import define, field
+from attrs import Factory, define, field
 
 from moldudp import session_field
+from rewinder.pump import Idle
 from seqcast.assembly import Assembly
 from seqcast.batch import Batch
 from seqcast.checkpoint import Checkpoint
 from seqcast.downlink import BATCH_MESSAGES, RECEIVE_BUFFER, REPLY_LINE, Downlink
 from seqcast.endpoints import Endpoints, endpoints_of, session_of
-from seqcast.errors import SeqcastError, SessionChanged, TimedOut, WrongSession
+from seqcast.errors import SeqcastError, SessionChanged, TimedOut
 from seqcast.event_loop import until_ready
 from seqcast.events import NewSession
 from seqcast.host import ThisHost
@@ -50,7 +51,8 @@ class Receiver:
     of the first record wanted, or a `Checkpoint`: the app goes on exactly where it was saved. `lines` names the
     multicast lines to join, "a" and "b"; with none, everything comes from rewinders. `session` pins one, which may be
     an old one that rewinders keep. `on_event(event)` is told of what `seqcast.events` lists, from inside calls of the
-    receiver. `receive_buffer` is in bytes, for each line. `faults` puts a bad network in front of the lines, for
+    receiver. `receive_buffer` is in bytes, for each line. `idle` says how `poll` waits (`rewinder.pump.Idle`); it is
+    without effect in an event loop, and on another `host`. `faults` puts a bad network in front of the lines, for
     tests: it makes a `moldudp.Faults` of the receiver machine.
 
     Nothing runs behind the app's back: datagrams are read, and holes repaired, while it is inside `poll`, or iterates.
@@ -68,7 +70,8 @@ class Receiver:
     repair: Repair = field(kw_only=True)
     receive_buffer: int = field(default=RECEIVE_BUFFER, kw_only=True)
     faults: FaultsOf | None = field(default=None, kw_only=True)
-    host: Host = field(factory=ThisHost, kw_only=True)
+    idle: Idle = field(default=Idle.BLOCK, kw_only=True)
+    host: Host = field(default=Factory(lambda self: ThisHost(self.idle), takes_self=True), kw_only=True)
     snapshot: bytes | None = field(default=None, init=False)
     """What the app had saved in the checkpoint; None when there was none."""
     assembly: Assembly = field(init=False)
@@ -165,6 +168,8 @@ class Receiver:
         """
         if self.assembly.ended is not None:
             return True
+        if self._downlink.reception.archived_end is None:
+            return False
         return self._succession.successor is None and self._archive_read
 
     @property
@@ -368,14 +373,9 @@ class Receiver:
 
     def _restore(self, checkpoint: Checkpoint, session: bytes) -> int:
         """Take up what was saved; returns the number to start at."""
-        saved = checkpoint.load()
+        saved = checkpoint.load_for(session)
         if saved is None:
             return BEGIN
-        if saved.session != session:
-            raise WrongSession(
-                f"{checkpoint.path} is a checkpoint of session {saved.session.decode().strip()!r}, and this receiver "
-                f"reads {session.decode().strip()!r}: read the old one to its end with session=..., or remove the file"
-            )
         self.assembly.restore(saved.assembly)
         self.snapshot = saved.snapshot
         return saved.position

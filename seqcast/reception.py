@@ -167,11 +167,20 @@ class Reception:
         """Something came on a line. Whether it was any good shows at the next look."""
         self._came_ns = now_ns
 
+    def calm(self, now_ns: int) -> bool:
+        """Whether `due` has nothing to do: no hole, no rewind, no look at the lines."""
+        return (
+            now_ns < self._calm_until_ns
+            and self.rewind is None
+            and not self.eager
+            and not self._front.open
+            and self.mold.complete
+        )
+
     def due(self, now_ns: int) -> list[bytes]:
         """Do what is due; returns re-request packets to send to a request server."""
         mold, front = self.mold, self._front
-        calm = self.rewind is None and not self.eager and not front.open
-        if calm and now_ns < self._calm_until_ns and mold.next_number >= mold.highest:
+        if self.calm(now_ns):
             return []
         if self.archived_end is not None:
             return []

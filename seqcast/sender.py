@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Self
 
-from attrs import define, field
+from attrs import Factory, define, field
 
-from native.messages import Messages, MessageTable, table_of
+from native.messages import Messages, table_of
+from rewinder.pump import Idle
 from seqcast._native import Outbox
 from seqcast.endpoints import Endpoints, endpoints_of, session_of
 from seqcast.errors import NotConnected, SeqcastError, SessionEnded, TimedOut, WouldBlock
-from seqcast.event_loop import LoopTurns
+from seqcast.event_loop import LoopTurns, inside_event_loop
 from seqcast.host import ThisHost
 from seqcast.intake import Intake
 from seqcast.submission import Submission
@@ -42,6 +43,7 @@ class Sender:
     The first argument is a configuration, the path of its file, or `Endpoints`. `session` is the configured one
     unless it is named. `outbox_bytes` bounds what is in flight. After `silence_ns` without an acknowledgement that
     was due the next sequencer is tried; by default that is a little more than the nodes take to miss a primary.
+    `idle` says how calls wait (`rewinder.pump.Idle`); it is without effect in an event loop, and on another `host`.
 
     Nothing runs behind the app's back: `send` writes what the connection takes at once, and everything else
     (acknowledgements, heartbeats, another sequencer after a failover) moves while the app is inside a call. In an
@@ -59,13 +61,13 @@ class Sender:
     outbox_bytes: int = field(default=OUTBOX_BYTES, kw_only=True)
     connect_seconds: float = field(default=CONNECT_SECONDS, kw_only=True)
     silence_ns: int | None = field(default=None, kw_only=True)
-    host: Host = field(factory=ThisHost, kw_only=True)
+    idle: Idle = field(default=Idle.BLOCK, kw_only=True)
+    host: Host = field(default=Factory(lambda self: ThisHost(self.idle), takes_self=True), kw_only=True)
     submission: Submission = field(init=False)
     _intake: Intake = field(init=False)
     _tickets: Tickets = field(factory=Tickets, init=False)
     _pump: Pump = field(init=False)
     _uplink: Uplink = field(init=False)
-    _single: MessageTable = field(factory=lambda: MessageTable(1), init=False)
     _loop: LoopTurns | None = field(default=None, init=False)
     _failure: Exception | None = field(default=None, init=False)
     _opened: bool = field(default=False, init=False)
@@ -188,9 +190,13 @@ class Sender:
         not at all) and then raises WouldBlock; the message is not taken then. Inside a running event loop None does
         not wait either: `await sender.room()` does.
         """
-        view = memoryview(payload).cast("B")
-        self._single.set(0, 0, 0, len(view))
-        return self.send_batch(self._single.view(view, 1), timeout=timeout)
+        data = payload if type(payload) is bytes else memoryview(payload).cast("B")
+        self._ready_to_take()
+        if not (sequence := self._intake.take_one(data)):  # in fragments, or no room
+            return self.send_batch((data,), timeout=timeout)
+        self._tickets.add(ticket := Ticket(self, sequence))
+        self._move()
+        return ticket
 
     def send_batch(
         self,
@@ -209,12 +215,7 @@ class Sender:
         if start < len(batch):
             self._take_rest(batch, start, timeout)
         ticket = self._new_ticket()
-        if self._loop is not None:
-            self._loop.soon()
-        elif not self._uplink.full or len(self.submission.outbox.unsent) >= WRITE_BYTES:
-            self._uplink.write(self._pump.clock.read())
-            if self._uplink.full:
-                self._turn(0)
+        self._move()
         return ticket
 
     def pass_over(self, messages: Messages, frames: int) -> tuple[int, int]:
@@ -228,13 +229,11 @@ class Sender:
     def flush(self, timeout: float | None = None) -> int:
         """Wait until everything is committed; returns the number of the last.
 
-        Raises TimedOut after `timeout` seconds (None: never): it is unknown what became of the messages in flight then;
-        flushing again is safe.
+        Raises TimedOut after `timeout` seconds (None: never): what became of the messages in flight is unknown then.
         """
         if not self._wait(lambda: not self._unsettled, timeout):
-            raise TimedOut(
-                f"{self.in_flight} frames of {self.user!r} are not acknowledged yet; flushing again is safe"
-            )
+            unknown = f"{self.in_flight} frames of {self.user!r} are not acknowledged yet"
+            raise TimedOut(f"{unknown}; flushing again is safe")
         return self.committed_number
 
     def poll(self, timeout: float = 0.0) -> None:
@@ -298,6 +297,16 @@ class Sender:
             self._opened = True
             self._uplink.open(self._pump.clock.read())
 
+    def _move(self) -> None:
+        """Write what the connection takes now, or have the event loop do it."""
+        uplink = self._uplink
+        if self._loop is not None:
+            self._loop.soon()
+        elif not uplink.full or len(self.submission.outbox.unsent) >= WRITE_BYTES:
+            uplink.write(self._pump.clock.read())
+            if uplink.full:
+                self._turn(0)
+
     def _turn(self, limit_ns: int) -> None:
         """Write what waits, wait for something to do, and do it."""
         self._check_failure()
@@ -317,15 +326,14 @@ class Sender:
         return 0
 
     def _ended(self) -> None:
-        left = self.in_flight
-        kept_out = f"{left} frame{'' if left == 1 else 's'}" if left else "nothing"
-        self._fail(SessionEnded(f"the session has ended, and {kept_out} of {self.user!r} did not enter it"))
+        left = f"{self.in_flight} frame{'' if self.in_flight == 1 else 's'}" if self.in_flight else "nothing"
+        self._fail(SessionEnded(f"the session has ended, and {left} of {self.user!r} did not enter it"))
 
     def _ready_to_take(self) -> None:
         """Messages can be numbered once the sequencer has said where this user stopped."""
         self._check_failure()
         if self.submission.resumed_at is None:
-            if _inside_event_loop():
+            if inside_event_loop():
                 raise NotConnected(f"the sender of {self.user!r} is not open: use `async with Sender(...)`")
             self.open()
 
@@ -337,7 +345,7 @@ class Sender:
             start += self._intake.take(batch, start)
             return start == len(batch)
 
-        if _inside_event_loop() or not self._wait(all_taken, timeout):
+        if inside_event_loop() or not self._wait(all_taken, timeout):
             raise WouldBlock(
                 f"the outbox of {self.user!r} is full ({self.outbox_bytes} bytes): wait for acknowledgements",
                 start,
@@ -357,7 +365,7 @@ class Sender:
         """Turns until `done()`, or for `timeout` seconds; returns which."""
         if done():
             return True
-        if _inside_event_loop():
+        if inside_event_loop():
             raise SeqcastError("this would stop the event loop: await the ticket, room() or flushed()")
         clock = self._pump.clock
         deadline_ns = None if timeout is None else clock.read() + int(timeout * 1e9)
@@ -390,8 +398,3 @@ class Sender:
         return NotConnected(
             f"no sequencer let {self.user!r} in within {self.connect_seconds:g} s: {self.trouble or 'no answer'}"
         )
-
-
-def _inside_event_loop() -> bool:
-    """Whether an event loop is running in this thread, which waiting would stop."""
-    return asyncio._get_running_loop() is not None

@@ -7,6 +7,7 @@ is ready and what is due.
 
 from __future__ import annotations
 
+import socket
 from typing import TYPE_CHECKING
 
 from attrs import define, field
@@ -73,6 +74,7 @@ class Uplink:
     client: ClientSession | None = field(default=None, init=False)
     """The session of the present connection."""
     _connection: Connection | None = field(default=None, init=False)
+    _kernel_socket: bool = field(default=False, init=False)  # and none of a simulator
     _events: int = field(default=0, init=False)
     _login_due_ns: int = field(default=0, init=False)
     _position: int = field(default=0, init=False)
@@ -98,20 +100,10 @@ class Uplink:
         connection = self._connection
         if connection is None:
             return
-        outbox = self.submission.outbox
         try:
-            empty = self._mid_frame() or connection.write(now_ns)
+            empty = not connection.wants_write or self._mid_frame() or connection.write(now_ns)
             if empty and self.submission.answered:
-                unsent = outbox.unsent
-                while unsent:
-                    sent = connection.socket.send(unsent[:WRITE_BYTES])
-                    outbox.left(sent)
-                    assert self.client is not None
-                    self.client.sent(now_ns)
-                    if sent < WRITE_BYTES:
-                        break
-                    unsent = outbox.unsent
-                empty = not outbox.unsent
+                empty = self._send_frames(connection, now_ns)
         except BlockingIOError:
             empty = False
         except OSError as error:
@@ -121,6 +113,24 @@ class Uplink:
         if events != self._events:
             self._events = events
             self.pump.change(connection.fileno(), events)
+
+    def _send_frames(self, connection: Connection, now_ns: int) -> bool:
+        """Send what waits in the outbox; True when all of it has left."""
+        outbox = self.submission.outbox
+        if outbox.all_sent:
+            return True
+        assert self.client is not None
+        if self._kernel_socket:
+            if outbox.send(connection.fileno(), WRITE_BYTES):
+                self.client.sent(now_ns)
+            return outbox.all_sent
+        while unsent := outbox.unsent:
+            sent = connection.socket.send(unsent[:WRITE_BYTES])
+            outbox.left(sent)
+            self.client.sent(now_ns)
+            if sent < WRITE_BYTES:
+                break
+        return outbox.all_sent
 
     def look_after(self, now_ns: int) -> None:
         """End a turn: whether something is overdue, and when the next timer is."""
@@ -187,6 +197,7 @@ class Uplink:
             rounds = min(self._failures // len(self.sequencers), 16)
             self._login_due_ns = now_ns + min(LOGIN_NS << rounds, LOGIN_LIMIT_NS)
             self.submission.connected()
+            self._kernel_socket = isinstance(self._connection.socket, socket.socket)
             self._events = READABLE | WRITABLE  # writable says that the connection is made
             self.pump.watch(self._connection.fileno(), self._on_ready, self._events)
         self.pump.timers.watch(self)

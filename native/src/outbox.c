@@ -1,6 +1,13 @@
+#define _GNU_SOURCE
 #include "outbox.h"
 
+#include <errno.h>
+#include <linux/sockios.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
 
 #include "bytes.h"
 #include "record.h"
@@ -68,7 +75,8 @@ uint32_t sc_outbox_put(sc_outbox *o, const uint8_t *base, const sc_message *rows
             frame[2] = 'U';
             sc_put_be64(frame + 3, o->next_sequence);
             frame[11] = (uint8_t)((o->partial == 0 ? SC_FLAG_FIRST : 0) | (part == rest ? SC_FLAG_LAST : 0));
-            memcpy(frame + SC_OUTBOX_FRAME_BYTES, message + o->partial, part);
+            if (part > 0)
+                memcpy(frame + SC_OUTBOX_FRAME_BYTES, message + o->partial, part);
             o->tail += SC_OUTBOX_FRAME_BYTES + part;
             o->next_sequence++;
             o->partial += part;
@@ -77,6 +85,49 @@ uint32_t sc_outbox_put(sc_outbox *o, const uint8_t *base, const sc_message *rows
         o->messages++;
     }
     return count;
+}
+
+uint64_t sc_outbox_put_one(sc_outbox *o, const uint8_t *message, uint64_t length, uint32_t fragment_bytes)
+{
+    if (o->partial != 0 || length > fragment_bytes)
+        return 0;
+    sc_message row = {.offset = 0, .length = (uint32_t)length};
+    return sc_outbox_put(o, message, &row, 1, fragment_bytes) == 1 ? o->next_sequence - 1 : 0;
+}
+
+/* Sends at once what the kernel kept, unless bytes are on their way whose acknowledgement does it. It is
+ * asked after the send: an acknowledgement that comes in between has done it already. */
+static void push(int fd, uint64_t busy)
+{
+    int queued = 0, kept = 0, on = 1;
+    if (ioctl(fd, SIOCOUTQ, &queued) == 0 && ioctl(fd, SIOCOUTQNSD, &kept) == 0 &&
+        (kept == 0 || (uint64_t)(queued - kept) >= busy))
+        return;
+    /* Setting it pushes, though it is set. */
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+}
+
+int64_t sc_outbox_send(sc_outbox *o, int fd, uint64_t most)
+{
+    int64_t total = 0;
+    while (o->sent < o->tail) {
+        uint64_t rest = o->tail - o->sent, part = rest < most ? rest : most;
+        uint64_t busy = SC_OUTBOX_BUSY_SENDS * part;
+        int keeps = o->sent - o->head >= busy;
+        ssize_t count =
+            send(fd, o->data + o->sent, part, MSG_DONTWAIT | MSG_NOSIGNAL | (keeps ? MSG_MORE : 0));
+        if (count < 0 && errno == EINTR)
+            continue;
+        if (count < 0)
+            return total > 0 ? total : -(int64_t)errno;
+        if (keeps && part == rest)
+            push(fd, busy);
+        sc_outbox_left(o, (uint64_t)count);
+        total += count;
+        if ((uint64_t)count < part)
+            break;
+    }
+    return total;
 }
 
 static uint64_t frame_bytes(const sc_outbox *o, uint64_t offset)

@@ -25,11 +25,18 @@ typedef struct {
 
 #define SC_OUTBOX_FRAME_BYTES 12
 
+/* While so many sends as large as the next one are on their way, it may wait for an acknowledgement. A stream
+ * of 20,000 messages a second has two or three on their way. */
+#define SC_OUTBOX_BUSY_SENDS 8
+
 sc_outbox *sc_outbox_new(uint64_t capacity);
 void sc_outbox_free(sc_outbox *outbox);
 void sc_outbox_begin(sc_outbox *outbox, uint64_t sequence);
 uint32_t sc_outbox_put(sc_outbox *outbox, const uint8_t *base, const sc_message *rows, uint32_t count,
                        uint32_t fragment_bytes);
+uint64_t sc_outbox_put_one(sc_outbox *outbox, const uint8_t *message, uint64_t length,
+                           uint32_t fragment_bytes);
+int64_t sc_outbox_send(sc_outbox *outbox, int fd, uint64_t most);
 void sc_outbox_left(sc_outbox *outbox, uint64_t count);
 uint64_t sc_outbox_acknowledge(sc_outbox *outbox, uint64_t sequence);
 int sc_outbox_resume(sc_outbox *outbox, uint64_t sequence);
@@ -42,6 +49,15 @@ uint32_t sc_outbox_skip(sc_outbox *outbox, const sc_message *rows, uint32_t coun
  * sc_outbox_put: frames messages, splitting what is longer than fragment_bytes; returns how many were framed
  * whole. Fewer than count means that the outbox is full: call again, after acknowledgements, with the rest. A
  * message that was framed in part goes on where it stopped, so the same message must be offered first.
+ *
+ * sc_outbox_put_one: frames one message of one frame; 1, or 0 when it is not for this: another one is in
+ * hand, it needs fragments, or there is no room.
+ *
+ * sc_outbox_send: sends what waits to a TCP socket, never waiting, at most `most` bytes in one system call,
+ * until everything has left or the socket takes no more. Returns how many bytes left, or a negative errno
+ * when none did. While SC_OUTBOX_BUSY_SENDS times as much is on its way the kernel may keep what is less than
+ * a full segment: it sends that with the next acknowledgement, which those bytes bring, or with what is sent
+ * next. So sends batch by themselves when they come fast, and nothing is left behind by who falls silent.
  *
  * sc_outbox_left: `count` bytes from `sent` on went to the connection.
  *

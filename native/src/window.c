@@ -2,10 +2,34 @@
 #include "window.h"
 
 #include <errno.h>
+#include <netinet/in.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 
+#ifndef UDP_GRO
+#define UDP_GRO 104 /* linux/udp.h, which cannot be included beside netinet/in.h everywhere */
+#endif
+
 enum { NONE = UINT32_MAX };
+
+enum {
+    BUFFER_BYTES = 65536, /* more than any datagram, or all that are coalesced */
+    SINGLE_BUFFERS =
+        64,           /* read in one call while they hold a datagram each: makes the price of a call small */
+    FULL_BUFFERS = 4, /* while they hold many: what they bring stays in the cache */
+    ENOUGH = 96       /* datagrams, with which a call is content */
+};
+
+/* What reading coalesced datagrams needs. A buffer is a free block, and behind it, for what does not fit
+ * that, BUFFER_BYTES of `overflow`, whose first block_bytes are left free to make the whole contiguous. */
+struct coalesced {
+    uint32_t buffers;               /* to read in the next call */
+    uint32_t first[SINGLE_BUFFERS]; /* the block that each begins in */
+    struct mmsghdr headers[SINGLE_BUFFERS];
+    struct iovec vectors[SINGLE_BUFFERS][2];
+    _Alignas(struct cmsghdr) uint8_t control[SINGLE_BUFFERS][CMSG_SPACE(sizeof(int))];
+    uint8_t overflow[];
+};
 
 struct block {
     uint64_t number; /* of its first message */
@@ -47,6 +71,7 @@ struct sc_window {
 
     struct mmsghdr *headers;
     struct iovec *vectors;
+    struct coalesced *coalesced; /* NULL before the first call that needs it */
 };
 
 sc_window *sc_window_new(int32_t protocol, uint8_t *slab, uint32_t blocks, uint32_t block_bytes,
@@ -108,6 +133,7 @@ void sc_window_free(sc_window *w)
     free(w->held);
     free(w->headers);
     free(w->vectors);
+    free(w->coalesced);
     free(w);
 }
 
@@ -155,6 +181,24 @@ static int parked(int error)
     return error == ECONNREFUSED || error == EHOSTUNREACH || error == ENETUNREACH;
 }
 
+/* How many of `headers` were filled; 0 when nothing waits, or a negative errno. */
+static int receive(sc_window *w, int fd, struct mmsghdr *headers, uint32_t count)
+{
+    int read;
+    do
+        read = recvmmsg(fd, headers, count, MSG_DONTWAIT, NULL);
+    while (read < 0 && errno == EINTR);
+    if (read >= 0)
+        return read;
+    if (errno == EAGAIN || errno == EWOULDBLOCK)
+        return 0;
+    if (parked(errno)) {
+        w->state.refused++;
+        return 0;
+    }
+    return -errno;
+}
+
 int32_t sc_window_receive(sc_window *w, int fd, uint32_t line)
 {
     if (line >= SC_WINDOW_LINES)
@@ -164,19 +208,9 @@ int32_t sc_window_receive(sc_window *w, int fd, uint32_t line)
         return 0;
     for (uint32_t i = 0; i < room; i++)
         w->vectors[i].iov_base = bytes_of(w, w->free[w->free_count - 1 - i]);
-    int read;
-    do
-        read = recvmmsg(fd, w->headers, room, MSG_DONTWAIT, NULL);
-    while (read < 0 && errno == EINTR);
-    if (read < 0) {
-        if (errno == EAGAIN || errno == EWOULDBLOCK)
-            return 0;
-        if (parked(errno)) {
-            w->state.refused++;
-            return 0;
-        }
-        return -errno;
-    }
+    int read = receive(w, fd, w->headers, room);
+    if (read <= 0)
+        return read;
     uint32_t count = (uint32_t)read;
     count_datagrams(w, line, count);
     uint32_t top = w->free_count, overlong = 0;
@@ -197,6 +231,129 @@ int32_t sc_window_receive(sc_window *w, int fd, uint32_t line)
             release(w, w->free[top - 1 - i]);
     }
     return read;
+}
+
+/* Makes room for coalesced datagrams: 4 MiB that are touched only as far as datagrams really are coalesced.
+ */
+static struct coalesced *coalesced_of(sc_window *w)
+{
+    if (w->coalesced != NULL)
+        return w->coalesced;
+    size_t stride = (size_t)BUFFER_BYTES + w->block_bytes;
+    struct coalesced *c = malloc(sizeof *c + SINGLE_BUFFERS * stride);
+    if (c == NULL)
+        return NULL;
+    memset(c, 0, sizeof *c);
+    c->buffers = SINGLE_BUFFERS;
+    for (uint32_t i = 0; i < SINGLE_BUFFERS; i++) {
+        c->vectors[i][0].iov_len = w->block_bytes;
+        c->vectors[i][1] =
+            (struct iovec){.iov_base = c->overflow + i * stride + w->block_bytes, .iov_len = BUFFER_BYTES};
+        c->headers[i].msg_hdr.msg_iov = c->vectors[i];
+        c->headers[i].msg_hdr.msg_iovlen = 2;
+        c->headers[i].msg_hdr.msg_control = c->control[i];
+    }
+    w->coalesced = c;
+    return c;
+}
+
+/* The size of the datagrams in a buffer, of which the last may be shorter; `length` when it holds one alone.
+ */
+static uint32_t segment_bytes(struct msghdr *header, uint32_t length)
+{
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(header); c != NULL; c = CMSG_NXTHDR(header, c)) {
+        if (c->cmsg_level == IPPROTO_UDP && c->cmsg_type == UDP_GRO) {
+            int size;
+            memcpy(&size, CMSG_DATA(c), sizeof size);
+            if (size > 0 && (uint32_t)size < length)
+                return (uint32_t)size;
+        }
+    }
+    return length;
+}
+
+/* Copies all but the first datagram of a buffer into free blocks; returns how many there were. `first` is the
+ * block that the buffer begins in, `overflow` its other part, block_bytes behind the start of its room. */
+static uint32_t split(sc_window *w, uint32_t first, uint8_t *overflow, uint32_t length, uint32_t size,
+                      uint32_t line)
+{
+    uint32_t count = length / size + (length % size != 0);
+    uint32_t kept = count < SC_WINDOW_SEGMENTS ? count : SC_WINDOW_SEGMENTS;
+    w->state.surplus += count - kept;
+    uint8_t *whole = overflow - w->block_bytes;
+    if (size < w->block_bytes) {
+        uint32_t inside = length < w->block_bytes ? length : w->block_bytes;
+        memcpy(whole + size, bytes_of(w, first) + size, inside - size);
+    }
+    for (uint32_t i = 1; i < kept; i++) {
+        uint32_t offset = i * size, rest = length - offset, bytes = rest < size ? rest : size;
+        if (bytes > w->block_bytes) {
+            w->state.overlong++;
+            continue;
+        }
+        uint32_t id = w->free[--w->free_count];
+        memcpy(bytes_of(w, id), whole + offset, bytes);
+        push_pending(w, id, bytes, line);
+    }
+    return count;
+}
+
+/* Reads into at most `room` buffers, which begin in the blocks on top of the free ones; returns how many,
+ * their blocks taken off, 0 or a negative errno. */
+static int read_buffers(sc_window *w, struct coalesced *c, int fd, uint32_t room)
+{
+    for (uint32_t i = 0; i < room; i++) {
+        c->first[i] = w->free[w->free_count - 1 - i];
+        c->vectors[i][0].iov_base = bytes_of(w, c->first[i]);
+        c->headers[i].msg_hdr.msg_controllen = sizeof c->control[i];
+    }
+    int read = receive(w, fd, c->headers, room);
+    if (read > 0) {
+        w->free_count -= (uint32_t)read;
+        c->buffers = SINGLE_BUFFERS;
+    }
+    return read;
+}
+
+/* Makes pending what buffer `i` holds; returns how many datagrams that were. */
+static uint32_t take_buffer(sc_window *w, struct coalesced *c, uint32_t i, uint32_t line)
+{
+    uint32_t first = c->first[i], length = c->headers[i].msg_len;
+    uint32_t size = segment_bytes(&c->headers[i].msg_hdr, length), count = 1;
+    if (size <= w->block_bytes)
+        push_pending(w, first, size, line);
+    if (size < length) {
+        count = split(w, first, c->vectors[i][1].iov_base, length, size, line);
+        c->buffers = FULL_BUFFERS;
+    }
+    if (size > w->block_bytes) {
+        w->state.overlong++;
+        release(w, first);
+    }
+    return count;
+}
+
+int32_t sc_window_receive_coalesced(sc_window *w, int fd, uint32_t line)
+{
+    if (line >= SC_WINDOW_LINES)
+        return SC_WINDOW_LINE;
+    if (w->batch < SC_WINDOW_SEGMENTS)
+        return -EINVAL;
+    struct coalesced *c = coalesced_of(w);
+    if (c == NULL)
+        return -ENOMEM;
+    uint32_t datagrams = 0, room;
+    int read;
+    do {
+        room = w->free_count / SC_WINDOW_SEGMENTS;
+        if (room > c->buffers)
+            room = c->buffers;
+        read = room == 0 ? 0 : read_buffers(w, c, fd, room);
+        for (int i = 0; i < read; i++)
+            datagrams += take_buffer(w, c, (uint32_t)i, line);
+    } while (read > 0 && (uint32_t)read == room && datagrams < ENOUGH);
+    count_datagrams(w, line, datagrams);
+    return read < 0 && datagrams == 0 ? read : (int32_t)datagrams; /* such an error comes again */
 }
 
 int32_t sc_window_put(sc_window *w, const uint8_t *data, uint32_t length, uint32_t line)

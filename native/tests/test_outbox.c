@@ -1,6 +1,15 @@
 /* The outbox: framing, fragments, acknowledgements, going back after a reconnection. */
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <errno.h>
+#include <linux/sockios.h>
+#include <netinet/tcp.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "bytes.h"
 #include "check.h"
@@ -148,6 +157,106 @@ static void survives_random_use(void)
     sc_outbox_free(o);
 }
 
+/* A TCP connection over loopback: `ends[0]` sends, `ends[1]` receives. */
+static void connect_pair(int ends[2])
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof address;
+    int listener = socket(AF_INET, SOCK_STREAM, 0), on = 1;
+    CHECK(listener >= 0 && bind(listener, (struct sockaddr *)&address, sizeof address) == 0);
+    CHECK(listen(listener, 1) == 0 && getsockname(listener, (struct sockaddr *)&address, &size) == 0);
+    ends[0] = socket(AF_INET, SOCK_STREAM, 0);
+    CHECK(connect(ends[0], (struct sockaddr *)&address, sizeof address) == 0);
+    ends[1] = accept(listener, NULL, NULL);
+    CHECK(ends[1] >= 0);
+    CHECK(setsockopt(ends[0], IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) == 0);
+    close(listener);
+}
+
+static int queued(int fd, unsigned long what)
+{
+    int bytes = -1;
+    CHECK(ioctl(fd, what, &bytes) == 0);
+    return bytes;
+}
+
+/* Nobody answers, nobody calls again: everything arrives all the same. */
+static void test_send_leaves_nothing_behind(void)
+{
+    static uint8_t message[200], in[1 << 20];
+    int ends[2];
+    connect_pair(ends);
+    sc_outbox *o = sc_outbox_new(1 << 20);
+    uint64_t frame = SC_OUTBOX_FRAME_BYTES + sizeof message, arrived = 0;
+    CHECK(sc_outbox_send(o, ends[0], 1000) == 0);
+    for (uint64_t i = 1; i <= 1000; i++) {
+        CHECK(sc_outbox_put_one(o, message, sizeof message, 1000) == i);
+        CHECK(sc_outbox_send(o, ends[0], 1 << 18) == (int64_t)frame);
+        /* Either it left, or there is something whose acknowledgement takes it along. */
+        int all = queued(ends[0], SIOCOUTQ), kept = queued(ends[0], SIOCOUTQNSD);
+        CHECK(kept == 0 || all > kept);
+    }
+    struct pollfd waiting = {.fd = ends[1], .events = POLLIN};
+    while (arrived < 1000 * frame) {
+        CHECK(poll(&waiting, 1, 10000) == 1);
+        ssize_t count = read(ends[1], in + arrived, sizeof in - arrived);
+        CHECK(count > 0);
+        arrived += (uint64_t)count;
+    }
+    CHECK(arrived == 1000 * frame && memcmp(in, o->data, arrived) == 0);
+    /* The peer's kernel has all of it, and the answers wait to be read: the next one leaves at once. */
+    while (queued(ends[0], SIOCOUTQ) > 0)
+        poll(NULL, 0, 1);
+    CHECK(o->sent - o->head >= SC_OUTBOX_BUSY_SENDS * frame);
+    CHECK(sc_outbox_put_one(o, message, sizeof message, 1000) == 1001);
+    CHECK(sc_outbox_send(o, ends[0], 1 << 18) == (int64_t)frame);
+    CHECK(queued(ends[0], SIOCOUTQNSD) == 0);
+    CHECK(sc_outbox_acknowledge(o, 1001) == 1001);
+    sc_outbox_free(o);
+    close(ends[0]);
+    close(ends[1]);
+}
+
+static void test_send_to_a_full_or_closed_socket(void)
+{
+    static uint8_t message[60000];
+    int ends[2];
+    connect_pair(ends);
+    sc_outbox *o = sc_outbox_new(16 << 20);
+    while (sc_outbox_put_one(o, message, sizeof message, 65000) != 0)
+        continue;
+    int64_t count = sc_outbox_send(o, ends[0], 1 << 18);
+    CHECK(count > 0 && o->sent == (uint64_t)count && o->sent < o->tail && o->edge >= o->sent);
+    while ((count = sc_outbox_send(o, ends[0], 1 << 18)) > 0)
+        continue;
+    CHECK(count == -EAGAIN);
+    close(ends[1]);
+    do
+        count = sc_outbox_send(o, ends[0], 1 << 18);
+    while (count == -EAGAIN || count > 0);
+    CHECK(count == -ECONNRESET || count == -EPIPE);
+    close(ends[0]);
+    CHECK(sc_outbox_send(o, -1, 1 << 18) == -EBADF);
+    sc_outbox_free(o);
+}
+
+static void test_put_one(void)
+{
+    static uint8_t message[100];
+    sc_outbox *o = sc_outbox_new(300);
+    sc_message row = {0, 0, 100};
+    CHECK(sc_outbox_put_one(o, message, 51, 50) == 0); /* it needs fragments */
+    CHECK(sc_outbox_put_one(o, message, UINT64_MAX, 50) == 0 && o->tail == 0);
+    CHECK(sc_outbox_put_one(o, message, 0, 50) == 1 && o->tail == SC_OUTBOX_FRAME_BYTES);
+    CHECK(sc_outbox_put_one(o, message, 50, 50) == 2 && o->data[SC_OUTBOX_FRAME_BYTES + 11] == 3);
+    CHECK(sc_outbox_put(o, message, &row, 1, 80) == 1 && o->messages == 3);
+    CHECK(sc_outbox_put_one(o, message, 100, 200) == 0 && o->tail == 198); /* no room */
+    sc_outbox_begin(o, 7);
+    o->partial = 10; /* another message is in hand */
+    CHECK(sc_outbox_put_one(o, message, 50, 50) == 0);
+    sc_outbox_free(o);
+}
+
 int main(void)
 {
     for (size_t i = 0; i < sizeof text; i++)
@@ -158,5 +267,8 @@ int main(void)
     fills_up_and_goes_on();
     passes_over_what_is_known();
     survives_random_use();
+    test_put_one();
+    test_send_leaves_nothing_behind();
+    test_send_to_a_full_or_closed_socket();
     return 0;
 }

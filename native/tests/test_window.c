@@ -1,6 +1,9 @@
 #include "window.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -496,6 +499,138 @@ static void test_receive(void)
     sc_window_free(w);
 }
 
+enum { UDP_SEGMENT_OPTION = 103, UDP_GRO_OPTION = 104, MANY = 600, WAIT_MS = 10000 };
+
+/* A connected pair of sockets; true when the receiving one takes coalesced datagrams. */
+static int coalescing_pair(int *in, int *out)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof address;
+    int on = 1, room = 4 << 20;
+    *in = socket(AF_INET, SOCK_DGRAM, 0);
+    *out = socket(AF_INET, SOCK_DGRAM, 0);
+    CHECK(*in >= 0 && *out >= 0);
+    CHECK(bind(*in, (struct sockaddr *)&address, size) == 0);
+    CHECK(getsockname(*in, (struct sockaddr *)&address, &size) == 0);
+    CHECK(connect(*out, (struct sockaddr *)&address, size) == 0);
+    setsockopt(*in, SOL_SOCKET, SO_RCVBUF, &room, sizeof room);
+    return setsockopt(*in, IPPROTO_UDP, UDP_GRO_OPTION, &on, sizeof on) == 0;
+}
+
+static void send_segments(int out, const uint8_t *data, size_t length, int size)
+{
+    CHECK(setsockopt(out, IPPROTO_UDP, UDP_SEGMENT_OPTION, &size, sizeof size) == 0);
+    CHECK(send(out, data, length, 0) == (ssize_t)length);
+}
+
+static int32_t receive_coalesced(sc_window *w, int in)
+{
+    struct pollfd waiting = {.fd = in, .events = POLLIN};
+    CHECK(poll(&waiting, 1, WAIT_MS) == 1);
+    return sc_window_receive_coalesced(w, in, 1);
+}
+
+static void test_receive_coalesced(void)
+{
+    int in, out;
+    if (!coalescing_pair(&in, &out)) {
+        puts("this kernel coalesces nothing: not tested");
+        close(in);
+        close(out);
+        return;
+    }
+    sc_window *small = new_window(SC_MOLDUDP64, 1, NULL);
+    CHECK(sc_window_receive_coalesced(small, in, 0) == -EINVAL);
+    sc_window_free(small);
+
+    uint8_t *pool = malloc(MANY * BLOCK_BYTES), data[8192];
+    CHECK(pool != NULL);
+    sc_window *w = sc_window_new(SC_MOLDUDP64, pool, MANY, BLOCK_BYTES, 2 * SC_WINDOW_SEGMENTS, 1, NULL,
+                                 1ull << 40, NULL);
+    const sc_window_state *state = sc_window_state_of(w);
+    CHECK(sc_window_receive_coalesced(w, in, SC_WINDOW_LINES) == SC_WINDOW_LINE);
+    CHECK(sc_window_receive_coalesced(w, in, 0) == 0);
+    CHECK(sc_window_receive_coalesced(w, -1, 0) == -EBADF);
+
+    /* sizes below a block, as large as one, and so small that many lie in the first; the last one is shorter
+     */
+    uint64_t number = 1;
+    static const uint32_t counts[] = {1, 3, 27};
+    for (uint32_t kind = 0; kind < 3; kind++) {
+        uint32_t count = counts[kind], length = 0, size = 0, packets = 40;
+        uint64_t first = number;
+        for (uint32_t i = 0; i < packets; i++) {
+            uint32_t here = i + 1 < packets ? count : 1;
+            size = i == 0 ? make(SC_MOLDUDP64, number, here, data) : size;
+            length += i == 0 ? size : make(SC_MOLDUDP64, number, here, data + length);
+            number += here;
+        }
+        send_segments(out, data, length, (int)size);
+        CHECK(receive_coalesced(w, in) == (int32_t)packets);
+        for (uint64_t next = first; next < number;) {
+            uint32_t got = sc_window_messages(w, rows, ROWS);
+            CHECK(got > 0);
+            for (uint32_t i = 0; i < got; i++, next++)
+                CHECK(rows[i].number == next && sc_get_be16(pool + rows[i].offset) == (uint16_t)next);
+        }
+    }
+    CHECK(state->datagrams == 120 && state->line_datagrams[1] == 120 && state->line_heard[1] == 120);
+    CHECK(state->malformed == 0 && state->overlong == 0 && state->duplicates == 0 && state->surplus == 0);
+
+    /* larger than a block: each counts, and the short one behind them is taken */
+    memset(data, 0, sizeof data);
+    uint32_t last = make(SC_MOLDUDP64, number, 1, data + 3 * (BLOCK_BYTES + 1));
+    send_segments(out, data, 3 * (BLOCK_BYTES + 1) + last, BLOCK_BYTES + 1);
+    CHECK(receive_coalesced(w, in) == 4 && state->overlong == 3);
+    CHECK(sc_window_messages(w, rows, ROWS) == 1 && rows[0].number == number);
+    number++;
+    /* and one that came alone */
+    send_segments(out, data, BLOCK_BYTES + 1, 0);
+    CHECK(receive_coalesced(w, in) == 1 && state->overlong == 4);
+
+    /* nothing good in it: empty, and single bytes as many as can be */
+    send_segments(out, data, 0, 0);
+    CHECK(receive_coalesced(w, in) == 1);
+    send_segments(out, data, 64, 1);
+    CHECK(receive_coalesced(w, in) == 64);
+    CHECK(sc_window_messages(w, rows, ROWS) == 0 && state->malformed == 65);
+
+    /* never more than find free blocks: all blocks are free or pending */
+    int32_t taken = 0, sent = 0;
+    for (; sent < 2 * MANY; sent += 40) {
+        for (uint32_t i = 0; i < 40; i++)
+            make(SC_MOLDUDP64, number + (uint64_t)sent + i, 1, data + i * last);
+        send_segments(out, data, 40 * last, (int)last);
+    }
+    for (int32_t got; (got = sc_window_receive_coalesced(w, in, 0)) > 0;)
+        taken += got;
+    CHECK(taken > MANY - SC_WINDOW_SEGMENTS - 40 && taken <= MANY);
+    for (;;) {
+        uint32_t got;
+        while ((got = sc_window_messages(w, rows, ROWS)) > 0)
+            number += got;
+        int32_t more = sc_window_receive_coalesced(w, in, 0);
+        if (more == 0)
+            break;
+        taken += more;
+    }
+    CHECK(taken == sent && state->next_number == number && state->duplicates == 0);
+
+    /* and a full pool of held ones does not stand in the way */
+    for (uint32_t i = 0; i < 10; i++) {
+        for (uint32_t j = 0; j < 100; j++)
+            make(SC_MOLDUDP64, number + 1 + i * 100 + j, 1, data + j * last);
+        send_segments(out, data, 100 * last, (int)last);
+        CHECK(receive_coalesced(w, in) == 100);
+        CHECK(sc_window_messages(w, rows, ROWS) == 0);
+    }
+    CHECK(state->held == MANY - 2 * SC_WINDOW_SEGMENTS && state->evicted == 1000 - state->held);
+    close(in);
+    close(out);
+    sc_window_free(w);
+    free(pool);
+}
+
 int main(void)
 {
     test_new_refuses();
@@ -515,5 +650,6 @@ int main(void)
     test_lines_count_what_is_good();
     test_foreign_session();
     test_receive();
+    test_receive_coalesced();
     return 0;
 }

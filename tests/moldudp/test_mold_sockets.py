@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import select
 import socket
+import struct
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
@@ -24,10 +25,12 @@ from moldudp import (
     multicast_sender,
     request_socket,
 )
+from moldudp.sockets import read_datagrams
 
 LOOPBACK = "127.0.0.1"
 SESSION = b"SESS000001"
 WAIT_SECONDS = 10
+UDP_SEGMENT, UDP_GRO = 103, 104  # linux/udp.h
 
 Keep = Callable[[socket.socket], socket.socket]
 
@@ -95,6 +98,64 @@ def test_one_call_reads_one_batch(group: str, keep: Keep) -> None:
             pass
     assert counts == [8, 8, 4]
     assert (receiver.next_number, receiver.counters.line_datagrams) == (21, (0, 0, 0, 20))
+
+
+def send_segments(sender: socket.socket, packets: list[bytes]) -> None:
+    """Packets of one size, but for the last, which may be shorter, in one call of UDP_SEGMENT."""
+    size = len(packets[0])
+    assert {len(packet) for packet in packets[:-1]} <= {size}
+    assert len(packets[-1]) <= size
+    sender.sendmsg([b"".join(packets)], [(socket.IPPROTO_UDP, UDP_SEGMENT, struct.pack("H", size))])
+
+
+def test_coalesced_datagrams_are_taken_apart(codec: Codec, group: str, keep: Keep) -> None:
+    port = free_port(group, keep)
+    line = keep(multicast_receiver(group, port, LOOPBACK, coalesced=True))
+    plain = keep(multicast_receiver(group, port, LOOPBACK))
+    sender = keep(multicast_sender(group, port, LOOPBACK))
+    receiver, other = (
+        Receiver(codec=codec, random=random.Random(1)),
+        Receiver(codec=codec, random=random.Random(1)),
+    )
+    packets = [codec.pack(SESSION, 1 + 6 * n, [bytes([n]) * 200] * 6, 1472)[0] for n in range(40)]
+    packets.append(codec.pack(SESSION, 241, [b"shorter"], 1472)[0])
+    send_segments(sender, packets)
+    for packet in packets:  # and each again by itself
+        sender.send(packet)
+    for socket_, machine in ((line, receiver), (plain, other)):
+        delivered: list[bytes] = []
+        while machine.counters.datagrams < 2 * len(packets):
+            wait(socket_)
+            assert machine.receive_from(socket_.fileno(), 0) > 0
+            while batch := machine.messages():
+                delivered += batch.payloads()
+        assert delivered == [bytes([n]) * 200 for n in range(40) for _ in range(6)] + [b"shorter"]
+        assert (machine.counters.duplicates, machine.counters.malformed) == (241, 0)
+
+
+def test_what_one_read_brings_coalesced(group: str, keep: Keep) -> None:
+    """All 41 in one call, where a plain socket gives no more than it has room for."""
+    port = free_port(group, keep)
+    line = keep(multicast_receiver(group, port, LOOPBACK, coalesced=True))
+    if not line.getsockopt(socket.IPPROTO_UDP, UDP_GRO):
+        pytest.skip("this kernel coalesces nothing")
+    sender = keep(multicast_sender(group, port, LOOPBACK))
+    packets = [MOLDUDP64.pack(SESSION, 1 + n, [bytes(100)], 1472)[0] for n in range(41)]
+    send_segments(sender, packets)
+    wait(line)
+    assert read_datagrams(line.fileno()) == packets
+    with pytest.raises(BlockingIOError):
+        read_datagrams(line.fileno())
+    send_segments(sender, packets)
+    wait(line)
+    receiver = Receiver(random=random.Random(1))
+    faults = Faults(receiver, random.Random(1))
+    assert faults.receive_from(line.fileno(), 0) == 41
+    assert receiver.messages().numbers == list(range(1, 42))
+    send_segments(sender, packets)
+    wait(line)
+    assert receiver.receive_from(line.fileno(), 0, line=2) == 41
+    assert receiver.counters.line_datagrams == (41, 0, 41, 0)
 
 
 def test_overlong_datagrams_are_seen(group: str, keep: Keep) -> None:
