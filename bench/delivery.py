@@ -18,7 +18,7 @@ from bench.bus import Bus, make_configuration
 from bench.figures import Spread
 from bench.payload import MESSAGE_BYTES
 from bench.processes import Processes
-from bench.scenarios import MESSAGES_MOST, ROUNDS_MOST
+from bench.settings import MESSAGES_MOST, ROUNDS_MOST
 from seqcast.settings import Durability
 
 if TYPE_CHECKING:

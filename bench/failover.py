@@ -26,6 +26,7 @@ from bench.bus import Bus, make_configuration
 from bench.errors import BenchError
 from bench.payload import MESSAGE_BYTES, due_times
 from bench.processes import Processes
+from bench.settings import TRIALS_MOST
 from seqcast.child import ChildCommand, node_commands
 from seqcast.control import ControlError
 from seqcast.receiver import LIVE, Receiver
@@ -39,8 +40,6 @@ if TYPE_CHECKING:
     Show = Callable[[str, int, int | None], None]
 
 VOTERS = 3
-
-TRIALS_MOST = 1000
 
 RATE = 1_000
 """Messages a second: a measurement is late by at most one of a thousand."""

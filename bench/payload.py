@@ -1,6 +1,7 @@
 """The messages of a benchmark: what each carries, filled in by the table and checked by the batch.
 
-    offset 0              counter   u64 big-endian: 0, 1, 2 ... through one round
+    offset 0              counter   u64 big-endian: 0, 1, 2 ... through one round; of several senders at once, from
+                                    lane << LANE_BITS on
     offset 8              time      u64 big-endian: monotonic nanoseconds at which the message was due; or 0
     offset 16             filler    0x2e
     offset length - 8     counter   again, so that a message that was cut or shifted shows
@@ -35,6 +36,9 @@ MESSAGE_BYTES_LEAST = 24
 
 TABLE_MESSAGES = 4096
 """Messages in one prepared table: as many as a receiver's batch has at most."""
+
+LANE_BITS = 40
+"""Below are the messages of one lane (a sender of several): more than any round has; above is its number."""
 
 FILLER = b"."
 

@@ -84,8 +84,16 @@ class Process:
 
     def cpu_seconds(self) -> float:
         """Processor time that it has used so far, its own and the kernel's for it."""
+        # In nanoseconds where the kernel counts them so (/proc/schedstat), else in its ticks, which are 10 ms.
+        process = Path(f"/proc/{self.child.process.pid}")
+        try:
+            threads = [each.read_text(encoding="ascii") for each in process.glob("task/*/schedstat")]
+        except OSError:  # a thread that has just ended
+            threads = []
+        if threads:
+            return sum(int(each.split()[0]) for each in threads) / 1e9
         # proc_pid_stat(5): the name may hold spaces and brackets; utime and stime are fields 14 and 15.
-        text = Path(f"/proc/{self.child.process.pid}/stat").read_text(encoding="utf-8", errors="replace")
+        text = (process / "stat").read_text(encoding="utf-8", errors="replace")
         fields = text.rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 

@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from bench import worker
+from bench.lanes import LaneChecker
 from bench.payload import Checker, due_times
+from rewinder.pump import Idle
 from seqcast.config import read_configuration
+from seqcast.host import ThisHost
 from seqcast.latency import LatencyHistogram
 from seqcast.receiver import LIVE, Receiver
 
@@ -29,14 +32,15 @@ LINGER_NS = 100_000_000
 """How long it listens for messages that nobody sent after the last one."""
 
 
-def receive(receiver: Receiver, messages: int, message_bytes: int, *, timed: bool) -> dict[str, Any]:
+def receive(
+    receiver: Receiver, messages: int, checker: Checker | LaneChecker, *, timed: bool
+) -> dict[str, Any]:
     """Receive and check `messages` messages, or what comes of them; returns the result of the process.
 
     `received`, `wrong` and `extra` count messages; `first_ns`, `last_ns` are when the first and the last batch
     were delivered, `first_batch` how many the first had. With `timed`, `latencies` is the state of the histogram
     of delivery time minus due time.
     """
-    checker = Checker(receiver.position, message_bytes)
     latencies = LatencyHistogram()
     progress = worker.Progress()
     first_ns = first_batch = polls = 0
@@ -83,17 +87,17 @@ def main() -> None:
     """Run the process."""
     settings = worker.settings()
     configuration = read_configuration(Path(settings["config"]))
-    with Receiver(configuration, LIVE) as receiver:
+    with Receiver(configuration, LIVE, host=ThisHost(idle=Idle(settings["idle"]))) as receiver:
         deadline = time.monotonic() + HEARTBEAT_SECONDS
         while not receiver.appeared:
             receiver.poll(timeout=TURN_SECONDS)
             if time.monotonic() > deadline:
                 raise SystemExit(f"no heartbeat came within {HEARTBEAT_SECONDS:g} s")
+        checker_of = LaneChecker if settings["lanes"] else Checker
+        checker = checker_of(receiver.position, settings["message_bytes"])
         worker.prepare()
         worker.ready(position=receiver.position)
-        worker.report(
-            **receive(receiver, settings["messages"], settings["message_bytes"], timed=settings["timed"])
-        )
+        worker.report(**receive(receiver, settings["messages"], checker, timed=settings["timed"]))
 
 
 if __name__ == "__main__":

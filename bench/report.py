@@ -1,4 +1,4 @@
-"""The results for people; `bench.scenarios` and `bench.failover` say what is in them."""
+"""The results for people; the scenarios say what is in them."""
 
 from __future__ import annotations
 
@@ -7,9 +7,15 @@ from typing import TYPE_CHECKING, Any
 from bench.machine import sentence
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 _LATENCIES = ("p50_ns", "p99_ns", "p99.9_ns", "max_ns")
+_SPREAD = ("min", "median", "max")
+_RELAYS = {
+    "one_per_datagram": "1 a datagram",
+    "six_per_datagram": "6 a datagram",
+    "segmented": "48 x 6, offloaded",
+}
 
 
 def render(result: dict[str, Any]) -> str:
@@ -17,13 +23,12 @@ def render(result: dict[str, Any]) -> str:
     settings = result["settings"]
     lines = [
         sentence(result["machine"]),
-        f"{settings['message_bytes']} bytes a message, durability {settings['durability']}, "
-        f"{settings['rounds']} rounds; sequencer, rewinder, sender and receiver share this machine",
+        f"{settings['message_bytes']} bytes a message, durability {settings['durability']}, idle {settings['idle']}, "
+        f"{settings['rounds']} rounds; all processes share this machine",
     ]
-    if "throughput" in result:
-        lines += ["", *_throughput(result["throughput"])]
-    for each in result.get("latency", []):
-        lines += ["", *_latency(each)]
+    for name, section in _SECTIONS.items():
+        if name in result:
+            lines += ["", *section(result[name])]
     if result["baseline"]:
         lines += ["", f"baseline {result['baseline']}"]
     lines.append("")
@@ -31,11 +36,127 @@ def render(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def render_failover(result: dict[str, Any]) -> str:
-    """The whole report of `bench.failover`."""
+def _throughput(result: list[dict[str, Any]]) -> list[str]:
+    rows = [["", *_SPREAD]]
+    notes = []
+    for each in result:
+        name = f"N={each['voters']}"
+        rows.append(_spread(f"seqcast {name}", each["messages_per_second"], "{:,.0f}"))
+        rows += [
+            _spread(f"seqcast {name} / relay, {_RELAYS[relay]}", found["ratio"], "{:.2f}")
+            for relay, found in each["relay"].items()
+            if found
+        ]
+        gaps = [one["gaps_filled"] for one in each["rounds"]]
+        notes.append(f"  {name}: gaps filled in a round: {min(gaps)} to {max(gaps)}; {_cpu(each)}")
+    rows += [
+        _spread(f"bare relay, {_RELAYS[relay]}", found["messages_per_second"], "{:,.0f}")
+        for relay, found in result[0]["relay"].items()
+        if found
+    ]
+    return [
+        f"throughput: messages a second, {result[0]['messages']:,} in a round",
+        *_columns(rows),
+        *notes,
+    ]
+
+
+def _latency(result: dict[str, Any]) -> list[str]:
+    lines: list[str] = []
+    for each in result["loads"]:
+        rows = [["", "p50", "p99", "p99.9", "max"]]
+        rows += [
+            [name, *_percentiles(each[key])]
+            for name, key in (
+                ("due to delivered", "delivered"),
+                ("due to acknowledged", "acknowledged"),
+                ("due to handed over", "timetable"),
+                ("bare relay, due to delivered", "relay"),
+            )
+            if each[key]
+        ]
+        rows += [
+            [f"{what} / relay's delivered", *(f"{found[p]['median']:.2f}" for p in found), ""]
+            for what, found in each["ratio"].items()
+            if found and len(found) == len(rows[0]) - 2
+        ]
+        lines += [
+            f"latency at {each['rate']:,} messages a second, N={each['voters']}: microseconds, "
+            f"{each['messages']:,} in a round",
+            *_columns(rows),
+            f"  {_cpu(each)}",
+            "",
+        ]
+    if result["pingpong"]:
+        trips = _columns([["multicast ping-pong, round trip", *_percentiles(result["pingpong"])]])
+        return lines + trips
+    return lines[:-1]
+
+
+def _delivery(result: dict[str, Any]) -> list[str]:
+    columns = ("messages_per_second", "messages_per_cpu_second")
+    rows = [["", *_SPREAD, *_SPREAD]]
+    rows += [
+        [name, *(f"{figures[column][key]:,.0f}" for column in columns for key in _SPREAD)]
+        for name, figures in result["ways"].items()
+    ]
+    return [
+        f"delivery: messages a second, {result['settings']['messages']:,} in a round: by the clock, all processes on "
+        "this machine; and by the processor time of the app alone",
+        *_columns(rows),
+    ]
+
+
+def _replay(result: dict[str, Any]) -> list[str]:
+    one, four = result["one_client"], result["four_clients"]
+    rows = [["one client", *_SPREAD]]
+    if one["bytes_per_second"]:
+        rows.append(_spread("MB a second", _scaled(one["bytes_per_second"], 1e-6), "{:,.0f}"))
+        rows.append(_spread("records a second", one["records_per_second"], "{:,.0f}"))
+        for how, found in one["baseline"].items():
+            if found:
+                megabytes = _scaled(found["bytes_per_second"], 1e-6)
+                rows.append(_spread(f"bare {how}, MB a second", megabytes, "{:,.0f}"))
+                rows.append(_spread(f"replay / {how}", found["ratio"], "{:.2f}"))
+    lines = [f"replay: {result['records']:,} records out of a rewinder", *_columns(rows)]
+    beside = [["us, due to delivered", "p50", "p99", "p99.9", "max"]]
+    beside += [
+        [name, *_percentiles(four[key])]
+        for name, key in (("live alone", "alone"), ("beside the clients", "beside"))
+        if four[key]
+    ]
+    lines += [
+        f"  {four['clients']} clients beside {four['rate']:,} live messages a second",
+        *_columns(beside),
+    ]
+    if four["beside"]:
+        lines.append(
+            f"  p50 beside / alone: {_range(four['p50_ratio'])}; p99: {_range(four['p99_ratio'])}; "
+            f"the clients got {four['megabits_per_second']['median']:,.0f} Mbit/s"
+        )
+    return lines
+
+
+def _catch_up(result: dict[str, Any]) -> list[str]:
+    rows = [
+        ["", *_SPREAD],
+        _spread("seconds until merged", result["seconds"], "{:,.2f}"),
+        _spread("records a second", result["records_per_second"], "{:,.0f}"),
+    ]
+    if result["sendfile"]:
+        rows.append(_spread("bare sendfile", result["sendfile"]["records_per_second"], "{:,.0f}"))
+        rows.append(_spread("catch-up / sendfile", result["sendfile"]["ratio"], "{:.2f}"))
+    return [
+        f"catch-up: from number 1 of {result['records']:,} records, while {result['live_rate']:,} messages a second "
+        "are live",
+        *_columns(rows),
+    ]
+
+
+def _failover(result: dict[str, Any]) -> list[str]:
     settings, phases = result["settings"], result["phases_p50_ms"]
     rows = [
-        ["", "min", "median", "max"],
+        ["", *_SPREAD],
         ["kill to delivered", *(f"{result[key]:,.1f}" for key in ("min_ms", "p50_ms", "max_ms"))],
     ]
     steps = [
@@ -47,86 +168,73 @@ def render_failover(result: dict[str, Any]) -> str:
             ("delivered", "the receiver has a message"),
         )
     ]
-    lines = [
-        sentence(result["machine"]),
-        f"{settings['voters']} voters and a rewinder, {settings['messages_per_second']:,} messages a second of "
-        f"{settings['message_bytes']} bytes, durability {settings['durability']}; all share this machine",
-        "",
+    return [
         f"failover: milliseconds from SIGKILL to the first message that was submitted after it, "
-        f"{result['trials']} trials",
+        f"{result['trials']} trials; {settings['voters']} voters and a rewinder, "
+        f"{settings['messages_per_second']:,} messages a second",
         *_columns(rows),
         f"  median since the kill: {', '.join(steps)}",
         f"  each trial: {', '.join(f'{each:,.1f}' for each in result['trials_ms'])}",
-        f"  takeovers that no kill asked for: {result['false_takeovers']}",
-        "",
-        *(result["problems"] or [f"every message came, once and in order ({result['messages']:,})"]),
+        f"  takeovers that no kill asked for: {result['false_takeovers']}; messages: {result['messages']:,}",
     ]
-    return "\n".join(lines)
 
 
-def render_delivery(result: dict[str, Any]) -> str:
-    """The whole report of `bench.delivery`."""
-    settings = result["settings"]
-    columns = ("messages_per_second", "messages_per_cpu_second")
-    rows = [["", "min", "median", "max", "min", "median", "max"]]
-    for name, figures in result["ways"].items():
-        rows.append(
-            [
-                name,
-                *(f"{figures[column][key]:,.0f}" for column in columns for key in ("min", "median", "max")),
-            ]
-        )
+def _codec(result: dict[str, Any]) -> list[str]:
+    rows = [["", *_SPREAD, "/ memcpy"]]
+    copied = None
+    for name, each in result["kernels"].items():
+        copied = each["memcpy"]
+        ratio = f"{copied['ratio']['median']:.1f}" if copied else "-"
+        rows.append([*_spread(name, each["ns_per_message"], "{:,.1f}"), ratio])
+    if copied:
+        rows.append([*_spread("memcpy, message by message", copied["ns_per_message"], "{:,.1f}"), ""])
+    whole = result["memcpy_whole_ns_per_message"]
+    if whole:
+        rows.append([*_spread("memcpy, a batch at once", whole, "{:,.1f}"), ""])
+    return [f"codecs: nanoseconds a message, {result['messages_per_call']:,} in a call", *_columns(rows)]
+
+
+def _scale(result: dict[str, Any]) -> list[str]:
     lines = [
-        sentence(result["machine"]),
-        f"{settings['message_bytes']} bytes a message, {settings['messages']:,} in a round, "
-        f"{settings['rounds']} rounds",
-        "",
-        "messages a second: by the clock, all processes on this machine; and by the processor time of the app alone",
-        *_columns(rows),
-        "",
-        *(result["problems"] or ["every message came, once and in order"]),
+        "scale: messages a second (median), sequencer us a message (median), and that beside the first step's"
     ]
-    return "\n".join(lines)
-
-
-def _throughput(result: dict[str, Any]) -> list[str]:
-    rows = [
-        ["", "min", "median", "max"],
-        _spread("seqcast", result["messages_per_second"], "{:,.0f}"),
-    ]
-    if result["relay"]:
-        single, packed = result["relay"]["one_per_datagram"], result["relay"]["six_per_datagram"]
+    for name, steps in result.items():
+        rows = [[name, "messages/s", "sequencer us", "flatness"]]
         rows += [
-            _spread("bare relay, 1 a datagram", single["messages_per_second"], "{:,.0f}"),
-            _spread("bare relay, 6 a datagram", packed["messages_per_second"], "{:,.0f}"),
-            _spread("seqcast / relay, 1 a datagram", single["ratio"], "{:.2f}"),
-            _spread("seqcast / relay, 6 a datagram", packed["ratio"], "{:.2f}"),
+            [
+                f"{each[name]:,}",
+                f"{each['messages_per_second']['median']:,.0f}",
+                f"{each['sequencer_us_per_message']['median']:.2f}",
+                f"{each['flatness']['median']:.2f}",
+            ]
+            for each in steps
         ]
-    gaps = [each["gaps_filled"] for each in result["rounds"]]
-    return [
-        f"throughput: messages a second, {result['messages']:,} in a round",
-        *_columns(rows),
-        f"  gaps filled in a round: {min(gaps)} to {max(gaps)}; {_cpu(result)}",
-    ]
+        lines += _columns(rows)
+    return lines
 
 
-def _latency(result: dict[str, Any]) -> list[str]:
-    rows = [["", "p50", "p99", "p99.9", "max"]]
-    rows += [
-        [name, *("-" if result[key][p] is None else f"{result[key][p] / 1000:,.0f}" for p in _LATENCIES)]
-        for name, key in (
-            ("due to delivered", "delivered"),
-            ("due to acknowledged", "acknowledged"),
-            ("due to handed over", "timetable"),
-            ("bare relay, due to delivered", "relay"),
-        )
-        if result[key]
-    ]
-    return [
-        f"latency at {result['rate']:,} messages a second: microseconds, {result['messages']:,} in a round",
-        *_columns(rows),
-        f"  {_cpu(result)}",
-    ]
+_SECTIONS: dict[str, Callable[[Any], list[str]]] = {
+    "throughput": _throughput,
+    "latency": _latency,
+    "delivery": _delivery,
+    "replay": _replay,
+    "catch_up": _catch_up,
+    "failover": _failover,
+    "codec": _codec,
+    "scale": _scale,
+}
+
+
+def _percentiles(latencies: dict[str, Any]) -> list[str]:
+    return ["-" if latencies[p] is None else f"{latencies[p] / 1000:,.0f}" for p in _LATENCIES]
+
+
+def _scaled(spread: dict[str, float], factor: float) -> dict[str, float]:
+    return {key: value * factor for key, value in spread.items()}
+
+
+def _range(spread: dict[str, float]) -> str:
+    return f"{spread['median']:.2f} ({spread['min']:.2f} to {spread['max']:.2f})"
 
 
 def _cpu(result: dict[str, Any]) -> str:

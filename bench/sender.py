@@ -1,6 +1,7 @@
 """The sender process: as fast as back-pressure lets it, or to a timetable that waits for nobody.
 
-With a number of messages it ends by itself; without one it keeps the timetable until SIGTERM.
+With a number of messages it ends by itself; without one it keeps the timetable until SIGTERM. Several senders of one
+process share the messages, each with a user and a lane of its own.
 """
 
 from __future__ import annotations
@@ -8,16 +9,17 @@ from __future__ import annotations
 import select
 import signal
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
 
 from bench import worker
-from bench.payload import TABLE_MESSAGES, PreparedTable
+from bench.payload import LANE_BITS, TABLE_MESSAGES, PreparedTable
 from seqcast.config import read_configuration
 from seqcast.latency import LatencyHistogram
-from seqcast.sender import Sender
+from seqcast.sender import OUTBOX_BYTES, Sender
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,28 +33,39 @@ CONNECT_SECONDS = 20.0
 HEAD_START_NS = 50_000_000
 """Between getting ready and the first message of the timetable."""
 
+PORTION_LEAST = 32
+"""Messages that one of several senders hands over at once, at least."""
+
+OUTBOX_BYTES_LEAST = 1 << 18
+"""What each of many senders keeps in flight at most, so that a hundred of them need no more memory than a few."""
+
 WAIT_SECONDS = 0.05
 """Longest sleep while only acknowledgements are waited for."""
 
-MESSAGES_WITHOUT_END = 1 << 62
+MESSAGES_WITHOUT_END = 1 << 40
 """Size of a timetable that is ended from outside."""
 
 
-def send_fast(sender: Sender, messages: int, message_bytes: int) -> dict[str, Any]:
-    """Send `messages` messages in prepared tables, and wait until all are committed."""
+def send_fast(senders: list[Sender], messages: int, message_bytes: int) -> dict[str, Any]:
+    """Send `messages` messages in prepared tables, in turn from each sender, and wait until all are committed."""
     table = PreparedTable(message_bytes)
+    portion = max(TABLE_MESSAGES // len(senders), PORTION_LEAST)
+    shares = [messages // len(senders) + (lane < messages % len(senders)) for lane in range(len(senders))]
     cpu_before = worker.cpu_seconds()
     started_ns = time.monotonic_ns()
-    for first in range(0, messages, TABLE_MESSAGES):
-        count = min(TABLE_MESSAGES, messages - first)
-        sender.send_batch(table.fill(first, (), count))
-    sender.flush()
+    for first in range(0, shares[0], portion):
+        for lane, sender in enumerate(senders):
+            count = min(portion, shares[lane] - first)
+            if count > 0:
+                sender.send_batch(table.fill((lane << LANE_BITS) + first, (), count))
+    for sender in senders:
+        sender.flush()
     return {
         "sent": messages,
-        "committed_number": sender.committed_number,
+        "committed_number": max(sender.committed_number for sender in senders),
         "seconds": (time.monotonic_ns() - started_ns) / 1e9,
         "cpu_seconds": worker.cpu_seconds() - cpu_before,
-        "reconnections": sender.reconnections,
+        "reconnections": sum(sender.reconnections for sender in senders),
     }
 
 
@@ -69,8 +82,8 @@ class Timetable:
     """Message i is due at `start_ns` + i / `rate`, whatever became of those before it.
 
     `acknowledged` counts commit time minus due time, `lateness` the time at which a message was handed to the
-    sender minus its due time: how well the timetable was kept. `clock` gives monotonic nanoseconds, `wait` sleeps
-    until an answer comes or so many seconds are over.
+    sender minus its due time: how well the timetable was kept. Counters start with `first`. `clock` gives monotonic
+    nanoseconds, `wait` sleeps until an answer comes or so many seconds are over.
     """
 
     sender: Sender
@@ -79,6 +92,7 @@ class Timetable:
     message_bytes: int
     clock: Callable[[], int] = time.monotonic_ns
     wait: Callable[[Sender, float], None] = field(default=wait_for_answer)
+    first: int = 0
     start_ns: int = field(default=0, init=False)
     sent: int = field(default=0, init=False)
     ending: bool = field(default=False, init=False)
@@ -105,7 +119,7 @@ class Timetable:
             if count:
                 times_ns = [self.due_ns(index) for index in range(self.sent, self.sent + count)]
                 self.lateness.record_many([now_ns - due_ns for due_ns in times_ns])
-                self.sender.send_batch(table.fill(self.sent, times_ns, count))
+                self.sender.send_batch(table.fill(self.first + self.sent, times_ns, count))
                 self.sent += count
             else:
                 self._sleep(now_ns)
@@ -165,9 +179,9 @@ class Steady(Timetable):
         self._answered = answered
 
 
-def send_steady(sender: Sender, message_bytes: int, rate: int) -> dict[str, Any]:
+def send_steady(sender: Sender, message_bytes: int, rate: int, lane: int) -> dict[str, Any]:
     """Send at `rate` a second until SIGTERM, then wait until all is committed."""
-    timetable = Steady(sender, rate, MESSAGES_WITHOUT_END, message_bytes)
+    timetable = Steady(sender, rate, MESSAGES_WITHOUT_END, message_bytes, first=lane << LANE_BITS)
 
     def end(_number: int, _frame: object) -> None:
         timetable.ending = True
@@ -177,20 +191,35 @@ def send_steady(sender: Sender, message_bytes: int, rate: int) -> dict[str, Any]
     return {"sent": timetable.sent, "reconnections": sender.reconnections}
 
 
+def open_senders(settings: dict[str, Any], stack: ExitStack) -> list[Sender]:
+    """As many as the settings ask for, all connected."""
+    configuration = read_configuration(Path(settings["config"]))
+    count = settings.get("senders", 1)
+    user = settings.get("user", USER)
+    users = [user] if count == 1 else [f"B{number:05}" for number in range(count)]
+    outbox_bytes = max(OUTBOX_BYTES // count, OUTBOX_BYTES_LEAST)
+    return [
+        stack.enter_context(
+            Sender(configuration, each, outbox_bytes=outbox_bytes, connect_seconds=CONNECT_SECONDS)
+        )
+        for each in users
+    ]
+
+
 def main() -> None:
     """Run the process."""
     settings = worker.settings()
-    configuration = read_configuration(Path(settings["config"]))
     messages, message_bytes, rate = settings["messages"], settings["message_bytes"], settings["rate"]
-    with Sender(configuration, USER, connect_seconds=CONNECT_SECONDS) as sender:
+    with ExitStack() as stack:
+        senders = open_senders(settings, stack)
         worker.prepare()
         worker.ready()
         if messages is None:
-            worker.report(**send_steady(sender, message_bytes, rate))
+            worker.report(**send_steady(senders[0], message_bytes, rate, settings.get("lane", 0)))
         elif rate is None:
-            worker.report(**send_fast(sender, messages, message_bytes))
+            worker.report(**send_fast(senders, messages, message_bytes))
         else:
-            worker.report(**send_timed(sender, messages, message_bytes, rate))
+            worker.report(**send_timed(senders[0], messages, message_bytes, rate))
 
 
 if __name__ == "__main__":

@@ -1,39 +1,29 @@
 /*
- * The baseline: what the machine can do when nobody orders, keeps, repairs or acknowledges anything.
+ * The bare relay: what the machine can do when nobody orders, keeps, repairs or acknowledges anything.
  *
- *   relay throughput MESSAGES MESSAGE_BYTES PER_DATAGRAM     prints one JSON object
- *   relay latency    MESSAGES MESSAGE_BYTES RATE             writes one native int64 for each message:
- * nanoseconds
+ *   relay throughput MESSAGES MESSAGE_BYTES PER_DATAGRAM DATAGRAMS_PER_CALL block|spin
+ *   relay latency    MESSAGES MESSAGE_BYTES RATE block|spin
  *
- * Three processes on loopback, sender -> relay -> receiver, with blocking UDP sockets and one system call for
- * each datagram and hop. UDP has no back-pressure, so for throughput the receiver lets the sender go on by a
- * byte in a pipe for each CREDIT_DATAGRAMS: nothing is lost, and the rate is the highest that all three keep
- * up with. For latency message i leaves at t0 + i / RATE, whatever happened to the ones before, and carries
- * that time.
+ * Three processes on loopback, sender -> relay -> receiver, over UDP. With one datagram a call each hop is a
+ * plain send and a plain receive. With more, each call hands the kernel one buffer that it cuts into
+ * datagrams (UDP_SEGMENT), and takes one into which it has joined them again (UDP_GRO).
+ *
+ * UDP has no back-pressure, so for throughput the receiver lets the sender go on by a byte in a pipe for each
+ * so many calls: nothing is lost, and the rate is the highest that all three keep up with. For latency
+ * message i leaves at t0 + i / RATE, whatever happened to the ones before, and carries that time. With "spin"
+ * the relay and the receiver never sleep; the sender sleeps until its next message is due all the same.
  */
 #define _GNU_SOURCE
-#include <arpa/inet.h>
-#include <errno.h>
-#include <inttypes.h>
-#include <signal.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
-#include <sys/prctl.h>
-#include <sys/socket.h>
-#include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
+#include "loopback.h"
 
-#define DATAGRAM_LIMIT 65507 /* UDP over IPv4 */
+#include <netinet/in.h>
+#include <netinet/udp.h>
+
+#define DATAGRAM_LIMIT 65507 /* UDP over IPv4; also the most that one call may hand over to be cut */
+#define SEGMENTS_LIMIT 64    /* the kernel's, UDP_MAX_SEGMENTS */
 #define HEAD_BYTES 16        /* of each message: counter, scheduled time */
-#define CREDIT_DATAGRAMS 32
+#define CREDIT_CALLS 32
 #define CREDITS 4 /* at most 128 datagrams in flight: they fit a receive buffer of Linux's default size */
-#define QUIET_SECONDS 2 /* a receiver that hears nothing for so long takes the rest for lost */
-#define BUFFER_BYTES 4194304
-#define NS_PER_SECOND 1000000000
 
 /* What the receiver tells the others; shared memory. */
 typedef struct {
@@ -42,67 +32,57 @@ typedef struct {
     int64_t latencies_ns[];
 } report;
 
-static void fail(const char *what)
-{
-    perror(what);
-    exit(2);
-}
+/* How the messages travel. */
+typedef struct {
+    uint64_t messages;
+    size_t message_bytes;
+    uint64_t per_datagram, per_call; /* messages in a datagram, and in what one system call hands over */
+    uint64_t credit_calls;           /* calls for one byte of credit */
+    int64_t rate;                    /* messages a second; 0 for as fast as it goes */
+    int spin;
+} plan;
 
-static int64_t now_ns(void)
+/* Let the kernel cut what is sent here into datagrams of so many bytes. */
+static void set_segments(int out, size_t datagram_bytes)
 {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return now.tv_sec * NS_PER_SECOND + now.tv_nsec;
-}
-
-static void sleep_until(int64_t when_ns)
-{
-    struct timespec when = {.tv_sec = when_ns / NS_PER_SECOND, .tv_nsec = when_ns % NS_PER_SECOND};
-    while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &when, NULL) == EINTR) {
+    int size = (int)datagram_bytes;
+    if (setsockopt(out, IPPROTO_UDP, UDP_SEGMENT, &size, sizeof size) != 0) {
+        fprintf(stderr, "relay: the kernel has no segmentation offload: %s\n", strerror(errno));
+        exit(NOT_HERE);
     }
 }
 
-static int bound_socket(struct sockaddr_in *address)
+static void set_joining(int in)
 {
-    int result = socket(AF_INET, SOCK_DGRAM, 0);
-    int size = BUFFER_BYTES;
-    socklen_t length = sizeof *address;
-    memset(address, 0, sizeof *address);
-    address->sin_family = AF_INET;
-    address->sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    if (result < 0 || bind(result, (struct sockaddr *)address, length) != 0 ||
-        getsockname(result, (struct sockaddr *)address, &length) != 0)
-        fail("socket");
-    setsockopt(result, SOL_SOCKET, SO_RCVBUF, &size, sizeof size); /* as much as the kernel lets us */
-    return result;
+    int on = 1;
+    if (setsockopt(in, IPPROTO_UDP, UDP_GRO, &on, sizeof on) != 0) {
+        fprintf(stderr, "relay: the kernel has no receive offload: %s\n", strerror(errno));
+        exit(NOT_HERE);
+    }
 }
 
-static int connected_socket(const struct sockaddr_in *address)
-{
-    int result = socket(AF_INET, SOCK_DGRAM, 0);
-    if (result < 0 || connect(result, (const struct sockaddr *)address, sizeof *address) != 0)
-        fail("connect");
-    return result;
-}
-
-static void relay(int in, int out)
+static void relay(int in, int out, int spin)
 {
     static uint8_t datagram[DATAGRAM_LIMIT];
     for (;;) {
-        ssize_t length = recv(in, datagram, sizeof datagram, 0);
+        ssize_t length = wait_datagram(in, datagram, sizeof datagram, spin);
+        if (length < 0 && errno == EAGAIN)
+            continue; /* a pause */
         if (length < 0 || send(out, datagram, (size_t)length, 0) != length)
             fail("relay");
     }
 }
 
-static void receive(int in, int credit, uint64_t messages, size_t message_bytes, int timed, report *result)
+static void receive(int in, int credit, const plan *plan, report *result)
 {
     static uint8_t datagram[DATAGRAM_LIMIT];
-    struct timeval quiet = {.tv_sec = QUIET_SECONDS};
-    uint64_t datagrams = 0, expected = 0;
-    setsockopt(in, SOL_SOCKET, SO_RCVTIMEO, &quiet, sizeof quiet);
+    uint64_t messages = plan->messages, expected = 0, credited = 0;
+    uint64_t credit_messages = plan->credit_calls * plan->per_call;
+    size_t message_bytes = plan->message_bytes;
+    int timed = plan->rate != 0;
+    set_patience(in);
     while (result->received < messages) {
-        ssize_t length = recv(in, datagram, sizeof datagram, 0);
+        ssize_t length = wait_datagram(in, datagram, sizeof datagram, plan->spin);
         if (length < 0)
             return; /* what has not come by now is lost */
         int64_t now = now_ns();
@@ -123,28 +103,30 @@ static void receive(int in, int credit, uint64_t messages, size_t message_bytes,
             result->first_batch = count;
         }
         result->last_ns = now;
-        if (!timed && ++datagrams % CREDIT_DATAGRAMS == 0 && write(credit, "", 1) != 1)
-            return; /* the sender is done */
+        for (; !timed && credited + credit_messages <= result->received; credited += credit_messages)
+            if (write(credit, "", 1) != 1)
+                return; /* the sender is done */
     }
 }
 
-static void transmit(int out, int credit, uint64_t messages, size_t message_bytes, uint64_t per_datagram,
-                     int64_t rate)
+static void transmit(int out, int credit, const plan *plan)
 {
     static uint8_t datagram[DATAGRAM_LIMIT];
     int64_t start_ns = now_ns() + NS_PER_SECOND / 20;
-    uint64_t sent = 0, datagrams = 0;
+    uint64_t messages = plan->messages, sent = 0, calls = 0;
+    size_t message_bytes = plan->message_bytes;
     while (sent < messages) {
-        uint64_t count = messages - sent < per_datagram ? messages - sent : per_datagram;
-        int64_t scheduled_ns = rate ? start_ns + (int64_t)((__int128)sent * NS_PER_SECOND / rate) : 0;
+        uint64_t count = messages - sent < plan->per_call ? messages - sent : plan->per_call;
+        int64_t scheduled_ns =
+            plan->rate ? start_ns + (int64_t)((__int128)sent * NS_PER_SECOND / plan->rate) : 0;
         for (uint64_t i = 0; i < count; i++) {
             uint64_t counter = sent + i;
             memcpy(datagram + i * message_bytes, &counter, sizeof counter);
             memcpy(datagram + i * message_bytes + sizeof counter, &scheduled_ns, sizeof scheduled_ns);
         }
-        if (rate) {
+        if (plan->rate) {
             sleep_until(scheduled_ns);
-        } else if (datagrams >= CREDITS * CREDIT_DATAGRAMS && datagrams % CREDIT_DATAGRAMS == 0) {
+        } else if (calls >= CREDITS * plan->credit_calls && calls % plan->credit_calls == 0) {
             uint8_t byte;
             if (read(credit, &byte, 1) != 1)
                 return; /* the receiver gave up */
@@ -152,29 +134,47 @@ static void transmit(int out, int credit, uint64_t messages, size_t message_byte
         if (send(out, datagram, count * message_bytes, 0) < 0)
             fail("send");
         sent += count;
-        datagrams++;
+        calls++;
     }
+}
+
+static int understood(int argc, char **argv, plan *plan)
+{
+    int timed = argc == 6 && strcmp(argv[1], "latency") == 0;
+    if (!timed && (argc != 7 || strcmp(argv[1], "throughput") != 0)) {
+        fprintf(stderr, "usage: relay throughput MESSAGES MESSAGE_BYTES PER_DATAGRAM DATAGRAMS_PER_CALL "
+                        "block|spin\n"
+                        "       relay latency MESSAGES MESSAGE_BYTES RATE block|spin\n");
+        return 0;
+    }
+    uint64_t rate = timed ? strtoull(argv[4], NULL, 10) : 0;
+    uint64_t datagrams = timed ? 1 : strtoull(argv[5], NULL, 10);
+    plan->messages = strtoull(argv[2], NULL, 10);
+    plan->message_bytes = strtoull(argv[3], NULL, 10);
+    plan->per_datagram = timed ? 1 : strtoull(argv[4], NULL, 10);
+    plan->spin = spins(argv[argc - 1]);
+    if (plan->messages < 1 || plan->messages > UINT32_MAX || plan->message_bytes < HEAD_BYTES ||
+        datagrams < 1 || datagrams > SEGMENTS_LIMIT || plan->per_datagram < 1 ||
+        plan->per_datagram > DATAGRAM_LIMIT ||
+        plan->message_bytes > DATAGRAM_LIMIT / (plan->per_datagram * datagrams) || plan->spin < 0 ||
+        (timed && (rate < 1 || rate > NS_PER_SECOND))) {
+        fprintf(stderr, "relay: an argument is out of range\n");
+        return 0;
+    }
+    plan->rate = (int64_t)rate;
+    plan->per_call = plan->per_datagram * datagrams;
+    plan->credit_calls = datagrams > 1 ? 1 : CREDIT_CALLS;
+    return 1;
 }
 
 int main(int argc, char **argv)
 {
-    int timed = argc == 5 && strcmp(argv[1], "latency") == 0;
-    if (!timed && (argc != 5 || strcmp(argv[1], "throughput") != 0)) {
-        fprintf(stderr, "usage: relay throughput MESSAGES MESSAGE_BYTES PER_DATAGRAM\n"
-                        "       relay latency MESSAGES MESSAGE_BYTES RATE\n");
-        return 2;
-    }
-    uint64_t messages = strtoull(argv[2], NULL, 10);
-    size_t message_bytes = strtoull(argv[3], NULL, 10);
-    uint64_t last = strtoull(argv[4], NULL, 10);
-    uint64_t per_datagram = timed ? 1 : last;
-    if (messages < 1 || messages > UINT32_MAX || message_bytes < HEAD_BYTES || last < 1 ||
-        message_bytes > DATAGRAM_LIMIT / per_datagram || (timed && last > NS_PER_SECOND)) {
-        fprintf(stderr, "relay: an argument is out of range\n");
-        return 2;
-    }
+    plan plan;
+    if (!understood(argc, argv, &plan))
+        return FAILED;
+    int timed = plan.rate != 0;
     prctl(PR_SET_TIMERSLACK, 1UL); /* else each sleep is up to 50 us too long */
-    size_t shared_bytes = sizeof(report) + (timed ? messages * sizeof(int64_t) : 0);
+    size_t shared_bytes = sizeof(report) + (timed ? plan.messages * sizeof(int64_t) : 0);
     report *result = mmap(NULL, shared_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     int credit[2];
     struct sockaddr_in relay_address, receiver_address;
@@ -184,6 +184,12 @@ int main(int argc, char **argv)
     int relay_in = bound_socket(&relay_address);
     int relay_out = connected_socket(&receiver_address);
     int sender_out = connected_socket(&relay_address);
+    if (plan.per_call > plan.per_datagram) {
+        set_segments(sender_out, plan.per_datagram * plan.message_bytes);
+        set_segments(relay_out, plan.per_datagram * plan.message_bytes);
+        set_joining(relay_in);
+        set_joining(receiver_in);
+    }
 
     pid_t parent = getpid();
     pid_t receiver_process = fork();
@@ -191,7 +197,7 @@ int main(int argc, char **argv)
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         signal(SIGPIPE, SIG_IGN);
         close(credit[0]);
-        receive(receiver_in, credit[1], messages, message_bytes, timed, result);
+        receive(receiver_in, credit[1], &plan, result);
         _exit(getppid() == parent ? 0 : 1);
     }
     pid_t relay_process = fork();
@@ -199,23 +205,24 @@ int main(int argc, char **argv)
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         close(credit[0]);
         close(credit[1]); /* else the sender would not see the receiver go */
-        relay(relay_in, relay_out);
+        relay(relay_in, relay_out, plan.spin);
     }
     if (receiver_process < 0 || relay_process < 0)
         fail("fork");
     close(credit[1]);
-    transmit(sender_out, credit[0], messages, message_bytes, per_datagram, timed ? (int64_t)last : 0);
+    transmit(sender_out, credit[0], &plan);
     int status = 0;
     if (waitpid(receiver_process, &status, 0) < 0 || !WIFEXITED(status) || WEXITSTATUS(status) != 0)
         fprintf(stderr, "relay: the receiver failed\n");
     kill(relay_process, SIGKILL);
     waitpid(relay_process, NULL, 0);
-    if (timed) {
-        size_t received = result->received;
-        return fwrite(result->latencies_ns, sizeof(int64_t), received, stdout) == received ? 0 : 2;
-    }
     printf("{\"received\": %" PRIu64 ", \"wrong\": %" PRIu64 ", \"first_batch\": %" PRIu64
-           ", \"first_ns\": %" PRId64 ", \"last_ns\": %" PRId64 "}\n",
+           ", \"first_ns\": %" PRId64 ", \"last_ns\": %" PRId64,
            result->received, result->wrong, result->first_batch, result->first_ns, result->last_ns);
+    if (timed) {
+        printf(", ");
+        print_latencies(result->latencies_ns, result->received);
+    }
+    printf("}\n");
     return 0;
 }

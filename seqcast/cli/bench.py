@@ -1,4 +1,4 @@
-"""`seqcast bench`: throughput, latency, delivery and failover of the bus on this machine."""
+"""`seqcast bench`: what the bus does on this machine, and what the machine does without it."""
 
 from __future__ import annotations
 
@@ -16,38 +16,50 @@ from seqcast.cli.progress import Meter
 from seqcast.settings import Durability
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from types import FrameType
-    from typing import Any, NoReturn
+    from typing import NoReturn
 
-    Show = Callable[[str, int, int | None], None]
-    Run = Callable[[Show], dict[str, Any]]
-    Render = Callable[[dict[str, Any]], str]
+
+SCENARIOS = ("throughput", "latency", "delivery", "replay", "catch_up", "failover", "codec", "scale")
+"""As `bench.scenarios` has them; here, so that `--help` need not load it."""
 
 
 @click.command(
     epilog=examples(
         "seqcast bench --quick",
-        "seqcast bench throughput --messages 5000000 --rounds 3",
-        "seqcast bench latency --durability group --json",
-        "seqcast bench delivery --messages 2000000",
+        "seqcast bench throughput --voters 3 --messages 5000000 --rounds 3",
+        "seqcast bench latency --idle spin --json",
+        "seqcast bench catch_up --records 5000000",
+        "seqcast bench scale --records 100000000 --rounds 1",
         "seqcast bench failover --trials 20 --json",
     )
 )
 @click.argument(
     "what",
-    type=click.Choice(["throughput", "latency", "delivery", "failover", "all"]),
+    type=click.Choice([*SCENARIOS, "all"]),
     default="all",
-    metavar="[throughput|latency|delivery|failover|all]",
+    metavar=f"[{'|'.join(SCENARIOS)}|all]",
 )
 @click.option("--quick", is_flag=True, help="One short round of each, or three kills: to see that it works.")
 @click.option("--messages", type=click.IntRange(1, 100_000_000), metavar="N", help="Messages in each round.")
 @click.option("--rounds", type=click.IntRange(1, 100), metavar="K", help="Rounds of each [default: 5].")
 @click.option(
+    "--records",
+    type=click.IntRange(1, 100_000_000),
+    metavar="N",
+    help="History for replay and catch_up, and the longest log of scale [default: 5 and 10 million].",
+)
+@click.option(
     "--trials",
     type=click.IntRange(1, 1000),
     metavar="K",
     help="Kills of a primary, with failover [default: 20].",
+)
+@click.option(
+    "--voters",
+    type=click.Choice(["1", "3"]),
+    multiple=True,
+    help="Voters of throughput and latency; give it twice for both [default: both].",
 )
 @click.option(
     "--durability",
@@ -56,80 +68,65 @@ if TYPE_CHECKING:
     show_default=True,
     help="What it means that a node holds a record.",
 )
+@click.option(
+    "--idle",
+    type=click.Choice(["block", "spin"]),
+    default="block",
+    show_default=True,
+    help="How the primary and the receivers wait, and the baselines of latency.",
+)
 @json_option
 def command(
     what: str,
     quick: bool,
     messages: int | None,
     rounds: int | None,
+    records: int | None,
     trials: int | None,
+    voters: tuple[str, ...],
     durability: str,
+    idle: str,
     as_json: bool,
 ) -> None:
-    """Measure how many messages a second go through the bus, how long one takes, and how long a failover.
+    """Measure this machine and the bus on it, side by side.
 
-    Runs a sequencer, a rewinder, a sender and a receiver as processes on loopback, in a temporary directory
-    (TMPDIR), and checks every message. With `delivery` it is the library that is measured: each way to hand
-    messages over and to take them, by what an app's own core can carry. With `failover` there are two sequencers
-    and three voters, and the primary is killed again and again; `all` is throughput and latency. Exit status 1
-    when a message is lost or wrong.
+    throughput, latency: one sender, one receiver. delivery: each way to hand messages over and to take them.
+    replay: a history out of a rewinder, and what that does to live messages. catch_up: a receiver that comes
+    late. failover: the primary is killed again and again. codec: every decoder and encoder. scale: more receivers,
+    more senders, longer logs. `all` is all of them, which takes half an hour, or two minutes with --quick.
+
+    Nodes, senders and receivers are processes on loopback, in a temporary directory (TMPDIR), and every message is
+    checked. Small C programs, compiled at the start, do the bare work beside each round: figures are also given as
+    ratios to theirs. Exit status 1 when a message is lost or wrong.
     """
     if what == "failover" and (messages is not None or rounds is not None):
         raise click.UsageError("failover has --trials; --messages and --rounds are for the others")
-    if what != "failover" and trials is not None:
+    if what not in ("failover", "all") and trials is not None:
         raise click.UsageError("--trials is for failover")
-    if what == "failover":
-        run, render = _failover(quick, trials, Durability(durability))
-    elif what == "delivery":
-        run, render = _delivery(quick, messages, rounds)
-    else:
-        run, render = _rounds(what, quick, messages, rounds, Durability(durability))
+    if what not in ("replay", "catch_up", "scale", "all") and records is not None:
+        raise click.UsageError("--records is for replay, catch_up and scale")
+    from bench import scenarios  # noqa: PLC0415  (quick --help)
+    from bench.report import render  # noqa: PLC0415
+    from bench.settings import Settings, sized  # noqa: PLC0415
+
+    settings = sized(
+        Settings.quick() if quick else Settings(), messages=messages, rounds=rounds, records=records
+    )
+    settings = evolve(settings, durability=Durability(durability), idle=idle)
+    if voters:
+        settings = evolve(settings, voters=tuple(sorted({int(each) for each in voters})))
+    if trials is not None:
+        settings = evolve(settings, trials=trials)
     # An orderly end removes the temporary directories, which hold the whole stream.
     before = signal.signal(signal.SIGTERM, _end)
     try:
         with Stages(quiet=as_json) as stages:
-            result = run(stages.show)
+            result = scenarios.run(SCENARIOS if what == "all" else (what,), settings, stages.show)
     finally:
         signal.signal(signal.SIGTERM, before)
     click.echo(json.dumps(result, indent=2) if as_json else render(result))
     if not result["complete"]:
         raise SystemExit(1)
-
-
-def _rounds(
-    what: str, quick: bool, messages: int | None, rounds: int | None, durability: Durability
-) -> tuple[Run, Render]:
-    """Throughput and latency."""
-    from bench import scenarios  # noqa: PLC0415  (quick --help)
-    from bench.report import render  # noqa: PLC0415
-
-    settings = scenarios.Settings.quick() if quick else scenarios.Settings()
-    settings = evolve(scenarios.sized(settings, messages, rounds), durability=durability)
-    return lambda show: scenarios.run(what, settings, show), render
-
-
-def _delivery(quick: bool, messages: int | None, rounds: int | None) -> tuple[Run, Render]:
-    """What the library costs its app."""
-    from bench import delivery  # noqa: PLC0415  (quick --help)
-    from bench.report import render_delivery  # noqa: PLC0415
-
-    settings = delivery.Settings.quick() if quick else delivery.Settings()
-    if messages is not None:
-        settings = evolve(settings, messages=messages)
-    if rounds is not None:
-        settings = evolve(settings, rounds=rounds)
-    return lambda show: delivery.run(settings, show), render_delivery
-
-
-def _failover(quick: bool, trials: int | None, durability: Durability) -> tuple[Run, Render]:
-    """Kills of a primary."""
-    from bench import failover  # noqa: PLC0415  (quick --help)
-    from bench.report import render_failover  # noqa: PLC0415
-
-    settings = evolve(failover.Settings.quick() if quick else failover.Settings(), durability=durability)
-    if trials is not None:
-        settings = evolve(settings, trials=trials)
-    return lambda show: failover.run(settings, show), render_failover
 
 
 def _end(number: int, _frame: FrameType | None) -> NoReturn:

@@ -16,8 +16,10 @@ def test_every_way_is_measured_and_every_message_counted() -> None:
     assert done.exit_code == 0, done.output
     result = json.loads(done.stdout)
     assert result["complete"]
-    assert list(result["ways"]) == [f"{role} {way}" for role, ways in delivery.WAYS.items() for way in ways]
-    assert all(figures["messages_per_second"]["min"] > 0 for figures in result["ways"].values())
+    assert list(result["delivery"]["ways"]) == [
+        f"{role} {way}" for role, ways in delivery.WAYS.items() for way in ways
+    ]
+    assert all(figures["messages_per_second"]["min"] > 0 for figures in result["delivery"]["ways"].values())
 
 
 def test_what_is_missing_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
