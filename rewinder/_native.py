@@ -100,6 +100,10 @@ class SegmentKernel:
         self.cdata.end = HEADER_BYTES
         self.cdata.last_time = time_before_ns
 
+    def prepare(self, size: int) -> int:
+        """Have the next `size` bytes of pages at hand; returns how many beyond the end are."""
+        return int(lib.sc_segment_prepare(self.cdata, size)) - int(self.cdata.end)
+
     def append(
         self, payload: bytes, time_ns: int, sender_sequence: int, sender: bytes, kind: int, flags: int
     ) -> bool:

@@ -87,6 +87,10 @@ class MemoryStorage:
         self.opened[name] = self.opened.get(name, 0) + 1
         return blob
 
+    def prepare(self, _size: int, _piece: int) -> bool:
+        """Memory is ready."""
+        return False
+
     def open(self, name: str) -> MemoryBlob:
         """The blob that is there. Raises FileNotFoundError."""
         blob = self._file(name)

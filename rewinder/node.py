@@ -18,6 +18,7 @@ from rewinder.counters import Counters
 from rewinder.dial import Identity, Patience
 from rewinder.errors import BadSegment, CorruptRecord, ForeignSession
 from rewinder.follower import Follower
+from rewinder.leisure import Leisure
 from rewinder.link import HOLD_NS, Link
 from rewinder.log import MessageLog
 from rewinder.node_port import NodePort
@@ -77,6 +78,7 @@ class NodeSettings:
     peers: dict[str, tuple[str, int]]
     node_password: str
     patience: Patience
+    ahead_bytes: int = 0  # of room that is made ready behind the end of the log
     fingerprint: str = ""  # of the configuration that the nodes share
     idle: Idle = Idle.BLOCK
 
@@ -126,6 +128,7 @@ class Node:
         self.pump = self.surroundings.pump(settings, self.finish)
         self._started_ns = self.pump.clock.now_ns
         self.log = self._open_log()
+        self.pump.leisure = Leisure(self.log, settings.ahead_bytes)
         if self.log.recovery is not None:
             self.report("recovered", detail=str(self.log.recovery))
         self.voter = Voter(settings.name, settings.voters, self.log, self.surroundings.draw, self._unfit)

@@ -126,6 +126,7 @@ class Pump(Protocol):
     """Whoever hands ready descriptors to their handlers, turn by turn, and runs the timers that are due."""
 
     finish: Callable[[int], int]
+    leisure: Callable[[], bool]
     timers: Timers
     clock: Clock
     stopping: bool
@@ -163,12 +164,14 @@ class Pump(Protocol):
 class EpollPump:
     """The pump of a process of this machine, on epoll: runs its turns until `stop`.
 
-    `finish` ends each turn: it gets `now_ns` and returns how much it did. A turn takes a bounded number of ready
+    `finish` ends each turn: it gets `now_ns` and returns how much it did. `leisure` is called after a turn that did
+    nothing, again and again while it returns True. A turn takes a bounded number of ready
     descriptors (`Ready`); more wait for the next.
     """
 
     idle: Idle = Idle.BLOCK
     finish: Callable[[int], int] = field(default=lambda _now: 0)
+    leisure: Callable[[], bool] = field(default=lambda: False, init=False)
     timers: Timers = field(factory=Timers, init=False)
     stopping: bool = field(default=False, init=False)
     turns: int = field(default=0, init=False)
@@ -255,8 +258,10 @@ class EpollPump:
         """Turns until `stop` or a signal. The garbage collector is frozen: turns make no cycles."""
         gc.collect()
         gc.freeze()
+        more = False
         while not self.stopping:
-            self.turn()
+            if not self.turn(0 if more else IDLE_LIMIT_NS):
+                more = self.leisure()
 
     def close(self) -> None:
         """Let go of the descriptors of the pump itself."""

@@ -216,6 +216,7 @@ def _log(table: Table) -> Log:
     settings = Log(
         directory=table.optional_file("directory") or table.path.absolute().parent / "log",
         segment_mib=table.integer("segment_mib", 1, SEGMENT_MIB_MOST, _default(Log, "segment_mib")),
+        ahead_mib=table.integer("ahead_mib", 0, 2 * SEGMENT_MIB_MOST, _default(Log, "ahead_mib")),
         durability=table.choice("durability", Durability, _default(Log, "durability")),
     )
     table.finish()

@@ -59,6 +59,22 @@ static void make_ready(sc_segment *s, uint64_t upto)
 #endif
 }
 
+uint64_t sc_segment_prepare(sc_segment *s, uint64_t bytes)
+{
+    uint64_t from = s->ready > s->end ? s->ready : s->end;
+    if (from >= s->capacity)
+        return s->capacity;
+    uint64_t to = s->capacity - from > bytes ? from + bytes : s->capacity;
+    from = from / PAGE_BYTES * PAGE_BYTES;
+    s->ready = to;
+#ifdef MADV_POPULATE_WRITE
+    madvise(s->base + from, to - from, MADV_POPULATE_WRITE);
+#else
+    (void)from;
+#endif
+    return to;
+}
+
 /* Frames the record that lies behind `end` already. The length goes last: until it is there, the frame is
  * not. */
 static void frame(uint8_t *out, uint32_t length)

@@ -48,6 +48,7 @@ typedef struct {
 
 typedef struct sc_senders sc_senders;
 
+uint64_t sc_segment_prepare(sc_segment *segment, uint64_t bytes);
 int sc_segment_append(sc_segment *segment, const uint8_t *payload, uint32_t payload_length,
                       const sc_stamp *stamp);
 uint32_t sc_segment_append_records(sc_segment *segment, sc_senders *senders, const uint8_t *base,
@@ -68,6 +69,9 @@ uint64_t sc_segment_clear(sc_segment *segment, uint64_t limit);
  * Pages of the file are asked for some way ahead of the appends (MADV_POPULATE_WRITE), because taking them
  * one by one, as they are touched, costs several times as much; where the system does not know how, they are
  * touched.
+ *
+ * sc_segment_prepare: asks for the next `bytes` bytes of pages behind those that were asked for; returns the
+ * offset up to which all were: the capacity when there are no more.
  *
  * sc_segment_append_records: a follower's append: rows are records that are stamped already. Each is checked
  * with the number that it would get, its time against last_time, and a data record's sender is noted (unless

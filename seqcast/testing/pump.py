@@ -37,6 +37,7 @@ class SimPump:
     def __init__(self, machine: Machine, finish: Callable[[int], int] = lambda _now_ns: 0) -> None:
         self.machine = machine
         self.finish = finish
+        self.leisure: Callable[[], bool] = lambda: False
         self.timers: Timers = Timers()
         self.clock: Clock = SimClock(machine)
         self.stopping = False

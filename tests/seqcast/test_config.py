@@ -376,7 +376,12 @@ def test_fingerprint_covers_what_nodes_share_and_nothing_else():
 def test_as_plain_names_every_key():
     plain = parse(MINIMAL).as_plain()
     assert set(plain) == {"path", "session", *TABLES, "nodes", "derived"}
-    assert plain["log"] == {"directory": "/etc/bus/log", "segment_mib": 64, "durability": "memory"}
+    assert plain["log"] == {
+        "directory": "/etc/bus/log",
+        "segment_mib": 64,
+        "ahead_mib": 64,
+        "durability": "memory",
+    }
     assert plain["derived"]["voters"] == ["SEQ1"]
     keys = {
         "session",
