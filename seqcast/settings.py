@@ -93,7 +93,7 @@ class Log:
 
     directory: Path
     segment_mib: int = 64
-    ahead_mib: int = 64
+    ahead_mib: int = 16
     durability: Durability = Durability.MEMORY
 
     @property

@@ -73,7 +73,7 @@ directory = "log"
 # Size of one segment file, in MiB.
 segment_mib = 64
 # Room for records to come that a node makes ready while there is nothing to do, in MiB; 0 for none.
-ahead_mib = 64
+ahead_mib = 16
 # When a node holds a record: "memory" survives a killed process, "group" a machine that loses power (one
 # fdatasync for many batches), "always" the same with one fdatasync for each batch.
 durability = "memory"

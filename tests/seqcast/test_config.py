@@ -379,7 +379,7 @@ def test_as_plain_names_every_key():
     assert plain["log"] == {
         "directory": "/etc/bus/log",
         "segment_mib": 64,
-        "ahead_mib": 64,
+        "ahead_mib": 16,
         "durability": "memory",
     }
     assert plain["derived"]["voters"] == ["SEQ1"]
