@@ -1,7 +1,8 @@
 """What a node does while there is nothing to do: it makes room ready for the records to come.
 
 The first touch of a fresh page costs more than writing a record into it, and it costs when the record is there. So
-pages behind the end of the log, and a spare segment, are asked for in turns that found nothing, a small piece each.
+pages behind the end of the log are asked for in turns that found nothing, a small piece each; and a whole spare
+segment, once what is left of the last one is less than what is to be ready.
 """
 
 from __future__ import annotations

@@ -200,11 +200,8 @@ class FileStorage:
         if self._spare is not None and len(self._spare.view) == size:
             return self._take_spare(name, head)
         temporary = name + TEMPORARY_SUFFIX
-        descriptor = self._open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
+        descriptor = self._reserve(name, temporary, size, head)
         try:
-            with self._room(name, size, temporary):
-                os.posix_fallocate(descriptor, 0, size)
-                os.pwrite(descriptor, head, 0)
             os.rename(temporary, name, src_dir_fd=self._descriptor, dst_dir_fd=self._descriptor)
         except BaseException:
             os.close(descriptor)
@@ -222,9 +219,7 @@ class FileStorage:
             if room.f_bavail * room.f_frsize < SPARE_ROOM * size:
                 return False
             try:
-                descriptor = self._open(SPARE_FILE, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
-                with self._room(SPARE_FILE, size, SPARE_FILE):
-                    os.posix_fallocate(descriptor, 0, size)
+                descriptor = self._reserve(SPARE_FILE, SPARE_FILE, size, b"")
             except (OSError, StorageFull):
                 return False
             self._spare, self._prepared = FileBlob(SPARE_FILE, descriptor, writable=True), 0
@@ -240,6 +235,18 @@ class FileStorage:
             return False
         self._prepared += piece
         return self._prepared < size
+
+    def _reserve(self, name: str, temporary: str, size: int, head: bytes) -> int:
+        """A descriptor of a file with all of its room, not yet under its name. Raises StorageFull, OSError."""
+        descriptor = self._open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
+        try:
+            with self._room(name, size, temporary):
+                os.posix_fallocate(descriptor, 0, size)
+                os.pwrite(descriptor, head, 0)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return descriptor
 
     def _take_spare(self, name: str, head: bytes) -> FileBlob:
         """The blob that was made ready, under its name."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -78,3 +80,19 @@ def test_a_spare_is_gone_when_the_log_is_closed_or_its_process_was_killed(log: M
     (directory / SPARE_FILE).write_bytes(b"left behind")
     FileStorage(directory)
     assert not (directory / SPARE_FILE).exists()
+
+
+def test_a_disk_that_turns_out_to_be_full_costs_the_spare_and_nothing_else(
+    log: MessageLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_descriptor: int, _offset: int, _length: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "posix_fallocate", full)
+        descriptors = set(Path("/proc/self/fd").iterdir())
+        for _ in range(3):
+            assert not log.storage.prepare(SEGMENT_BYTES, PIECE_BYTES)
+        assert len(set(Path("/proc/self/fd").iterdir())) == len(descriptors)
+        assert not (log.storage.directory / SPARE_FILE).exists()
+    assert log.storage.prepare(SEGMENT_BYTES, PIECE_BYTES)
