@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench import worker
 from bench.payload import MESSAGE_BYTES, TABLE_MESSAGES, PreparedTable
+from rewinder.pump import Idle
 from seqcast.receiver import Receiver
 from seqcast.sender import Sender
 
@@ -110,9 +111,9 @@ def send(config: str, way: str, messages: int) -> dict[str, Any]:
         }
 
 
-def receive(config: str, way: str, messages: int) -> dict[str, Any]:
+def receive(config: str, way: str, messages: int, idle: Idle) -> dict[str, Any]:
     """Read from the rewinder. `wrong` counts how far the last number is from where it should be."""
-    with Receiver(config, lines=()) as receiver:
+    with Receiver(config, lines=(), idle=idle) as receiver:
         cpu, started = worker.cpu_seconds(), time.monotonic()
         count = RECEIVE[way](receiver, messages)
         seconds, cpu_seconds = time.monotonic() - started, worker.cpu_seconds() - cpu
@@ -129,9 +130,12 @@ def receive(config: str, way: str, messages: int) -> dict[str, Any]:
 def main() -> None:
     """Run the process."""
     settings = worker.settings()
-    role = {"send": send, "receive": receive}[settings["role"]]
+    config, way, messages = settings["config"], settings["way"], settings["messages"]
     worker.prepare()
-    worker.report(**role(settings["config"], settings["way"], settings["messages"]))
+    if settings["role"] == "send":
+        worker.report(**send(config, way, messages))
+    else:
+        worker.report(**receive(config, way, messages, Idle(settings["idle"])))
 
 
 if __name__ == "__main__":

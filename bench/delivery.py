@@ -7,26 +7,15 @@ came of it with all processes on this machine.
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attrs import field, frozen, validators
-
-from bench import machine
-from bench.bus import Bus, make_configuration
 from bench.figures import Spread
 from bench.payload import MESSAGE_BYTES
-from bench.processes import Processes
-from bench.settings import MESSAGES_MOST, ROUNDS_MOST
-from seqcast.settings import Durability
+from bench.rounds import result_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from bench.processes import Process
-
-    Show = Callable[[str, int, int], None]
+    from bench.bus import Bus
+    from bench.scenario import Bench
 
 WAYS = {
     "send": ("table", "list", "single"),
@@ -39,65 +28,36 @@ ROUND_SECONDS = 300.0
 """A way that takes longer than this for one round is given up."""
 
 
-@frozen(kw_only=True)
-class Settings:
-    """`messages` of each round, `rounds` of each way."""
-
-    messages: int = field(default=1_000_000, validator=[validators.ge(1), validators.le(MESSAGES_MOST)])
-    rounds: int = field(default=3, validator=[validators.ge(1), validators.le(ROUNDS_MOST)])
-
-    @classmethod
-    def quick(cls) -> Settings:
-        """One short round of each: to see that it works, not to quote."""
-        return cls(messages=200_000, rounds=1)
-
-
-def run(settings: Settings, show: Show) -> dict[str, Any]:
-    """Measure every way; returns everything as plain values.
-
-    `complete` in it is False when messages were lost or wrong. Raises BenchError when it cannot be carried out.
-    """
+def measure(bench: Bench) -> dict[str, Any]:
+    """Each way in each round, on a bus of its own; `ways` has what they came to."""
+    messages = bench.settings.messages
     rounds: dict[str, list[dict[str, Any]]] = {}
-    for number in range(1, settings.rounds + 1):
-        with tempfile.TemporaryDirectory(prefix="seqcast-bench-") as directory, Processes() as processes:
-            bus = Bus(processes, make_configuration(Path(directory), Durability.MEMORY))
-            bus.start()
+    for number in bench.rounds():
+        with bench.bus() as bus:
             for role, ways in WAYS.items():
                 for way in ways:
-                    label = f"{role} {way} {number}/{settings.rounds}"
-                    show(label, 0, settings.messages)
-                    result = _worker(processes, bus, role, way, settings.messages)
-                    rounds.setdefault(f"{role} {way}", []).append(result)
-                    show(label, settings.messages, settings.messages)
+                    label = bench.label(f"{role} {way}", number)
+                    bench.show(label, 0, messages)
+                    rounds.setdefault(f"{role} {way}", []).append(_result(bus, role, way, messages))
+                    bench.show(label, messages, messages)
                 bus.catch_up()
-            processes.stop(*reversed(bus.nodes.values()))
-    problems = [
-        f"{name}: {each['count']} of {settings.messages} messages, {each['wrong']} wrong"
+    bench.problems += [
+        f"delivery: {name}: {each['count']} of {messages} messages, {each['wrong']} wrong"
         for name, results in rounds.items()
         for each in results
-        if each["count"] != settings.messages or each["wrong"]
+        if each["count"] != messages or each["wrong"]
     ]
     return {
-        "machine": machine.describe(),
-        "settings": {
-            "message_bytes": MESSAGE_BYTES,
-            "messages": settings.messages,
-            "rounds": settings.rounds,
-        },
+        "settings": {"message_bytes": MESSAGE_BYTES, "messages": messages, "rounds": bench.settings.rounds},
         "ways": {name: _figures(results) for name, results in rounds.items()},
-        "problems": problems,
-        "complete": not problems,
     }
 
 
-def _worker(processes: Processes, bus: Bus, role: str, way: str, messages: int) -> dict[str, Any]:
-    settings = {"config": str(bus.configuration.path), "role": role, "way": way, "messages": messages}
-    worker: Process = processes.start_module(f"{role} {way}", "bench.app", settings)
-    processes.wait(
-        lambda: worker.status is not None, ROUND_SECONDS, f"{role} {way} did not end", lambda: None
-    )
-    assert worker.result is not None, worker.last_words()
-    return worker.result
+def _result(bus: Bus, role: str, way: str, messages: int) -> dict[str, Any]:
+    settings = {**bus.worker_settings(messages), "role": role, "way": way}
+    worker = bus.processes.start_module(f"{role} {way}", "bench.app", settings)
+    bus.processes.wait(lambda: worker.status is not None, ROUND_SECONDS, f"{role} {way} did not end")
+    return result_of(worker)
 
 
 def _figures(results: list[dict[str, Any]]) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """Checks what several senders sent at once: the stream has no order between them, and each keeps its own.
 
-Each sender is a lane (`bench.payload.LANE_BITS`), and its counters come 0, 1, 2 ... The checks are those of
-`payload.Checker`, with that in place of one count.
+Each sender is a lane (`bench.payload.LANE_BITS`), and its counters come 0, 1, 2 ...
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
 
-from bench.payload import LANE_BITS, MESSAGE_BYTES, VECTOR_MESSAGES
+from bench.payload import LANE_BITS, Checker
 
 if TYPE_CHECKING:
     from native.messages import Messages
@@ -26,34 +25,15 @@ _LANE_MASK = (1 << LANE_BITS) - 1
 
 
 @define(eq=False)
-class LaneChecker:
-    """Checks batches: stream numbers, lengths, and the count of every lane.
+class LaneChecker(Checker):
+    """A `Checker` that knows the count of every lane: `due` is what each is due to bring next.
 
-    `number` is the stream number that is due next. With `holes` a number may be higher than that: records of other
-    kinds, which no app gets, lie in between. `received` counts messages, `wrong` those that were not due, and `due` is
-    what each lane is due to bring next.
+    With `holes` a stream number may be higher than the one that is due: records of other kinds, which no app gets,
+    lie in between.
     """
 
-    number: int
-    message_bytes: int = MESSAGE_BYTES
-    vectorized: bool = field(default=np is not None)
     holes: bool = False
-    received: int = field(default=0, init=False)
-    wrong: int = field(default=0, init=False)
     due: dict[int, int] = field(factory=dict, init=False)
-
-    def check(self, messages: Messages) -> None:
-        """Check one batch."""
-        count = len(messages)
-        if not count:
-            return
-        if self.vectorized and count >= VECTOR_MESSAGES:
-            good = self._count_table(messages)
-        else:
-            good = self._count_each(messages)
-        self.wrong += count - good
-        self.received += count
-        self.number = messages.number(count - 1) + 1
 
     def _count_table(self, messages: Messages) -> int:
         rows: Any = messages.rows()

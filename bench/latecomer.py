@@ -15,7 +15,6 @@ from bench import worker
 from bench.lanes import LaneChecker
 from rewinder.pump import Idle
 from seqcast.config import read_configuration
-from seqcast.host import ThisHost
 from seqcast.receiver import BEGIN, Receiver
 
 TURN_SECONDS = 0.05
@@ -62,7 +61,7 @@ def main() -> None:
     worker.prepare()
     worker.ready()
     started_ns, cpu_before = time.monotonic_ns(), worker.cpu_seconds()
-    with Receiver(configuration, BEGIN, host=ThisHost(idle=Idle(settings["idle"]))) as receiver:
+    with Receiver(configuration, BEGIN, idle=Idle(settings["idle"])) as receiver:
         result = catch_up(receiver, settings["history"], started_ns)
         worker.report(**result, cpu_seconds=worker.cpu_seconds() - cpu_before)
 

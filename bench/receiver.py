@@ -14,7 +14,6 @@ from bench.lanes import LaneChecker
 from bench.payload import Checker, due_times
 from rewinder.pump import Idle
 from seqcast.config import read_configuration
-from seqcast.host import ThisHost
 from seqcast.latency import LatencyHistogram
 from seqcast.receiver import LIVE, Receiver
 
@@ -32,9 +31,7 @@ LINGER_NS = 100_000_000
 """How long it listens for messages that nobody sent after the last one."""
 
 
-def receive(
-    receiver: Receiver, messages: int, checker: Checker | LaneChecker, *, timed: bool
-) -> dict[str, Any]:
+def receive(receiver: Receiver, messages: int, checker: Checker, *, timed: bool) -> dict[str, Any]:
     """Receive and check `messages` messages, or what comes of them; returns the result of the process.
 
     `received`, `wrong` and `extra` count messages; `first_ns`, `last_ns` are when the first and the last batch
@@ -87,7 +84,7 @@ def main() -> None:
     """Run the process."""
     settings = worker.settings()
     configuration = read_configuration(Path(settings["config"]))
-    with Receiver(configuration, LIVE, host=ThisHost(idle=Idle(settings["idle"]))) as receiver:
+    with Receiver(configuration, LIVE, idle=Idle(settings["idle"])) as receiver:
         deadline = time.monotonic() + HEARTBEAT_SECONDS
         while not receiver.appeared:
             receiver.poll(timeout=TURN_SECONDS)

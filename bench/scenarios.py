@@ -19,26 +19,17 @@ if TYPE_CHECKING:
     from bench.settings import Settings
 
 
-def _delivery(bench: Bench) -> dict[str, Any]:
-    settings = delivery.Settings(messages=bench.settings.messages, rounds=bench.settings.rounds)
-    return _taken(bench, "delivery", delivery.run(settings, bench.show))
-
-
 def _failover(bench: Bench) -> dict[str, Any]:
     settings = failover.Settings(trials=bench.settings.trials, durability=bench.settings.durability)
-    return _taken(bench, "failover", failover.run(settings, bench.show))
-
-
-def _taken(bench: Bench, name: str, result: dict[str, Any]) -> dict[str, Any]:
-    """What a scenario with a report of its own found, and its problems among ours."""
-    bench.problems += [f"{name}: {problem}" for problem in result["problems"]]
+    result = failover.run(settings, bench.show)
+    bench.problems += [f"failover: {problem}" for problem in result["problems"]]
     return {key: value for key, value in result.items() if key not in ("machine", "problems", "complete")}
 
 
 SCENARIOS: dict[str, Callable[[Bench], Any]] = {
     "throughput": throughput.measure,
     "latency": latency.measure,
-    "delivery": _delivery,
+    "delivery": delivery.measure,
     "replay": replay.measure,
     "catch_up": catch_up.measure,
     "failover": _failover,

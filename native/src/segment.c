@@ -44,13 +44,16 @@ static int has_room(const sc_segment *s, uint32_t length)
            s->count / SC_SEGMENT_STRIDE < s->index_capacity;
 }
 
-/* Asks for the pages that an append to `upto`, and those after it, will write. */
-static void make_ready(sc_segment *s, uint64_t upto)
+/* Where the pages that were not asked for yet begin. */
+static uint64_t ready_end(const sc_segment *s)
 {
-    if (upto <= s->ready)
-        return;
-    uint64_t from = (s->ready > s->end ? s->ready : s->end) / PAGE_BYTES * PAGE_BYTES;
-    uint64_t to = (upto + READY_BYTES) / PAGE_BYTES * PAGE_BYTES;
+    return s->ready > s->end ? s->ready : s->end;
+}
+
+/* Asks for the pages up to `to`, which may lie behind the end of the room. */
+static void populate(sc_segment *s, uint64_t to)
+{
+    uint64_t from = ready_end(s) / PAGE_BYTES * PAGE_BYTES;
     s->ready = to;
 #ifdef MADV_POPULATE_WRITE
     madvise(s->base + from, (to < s->capacity ? to : s->capacity) - from, MADV_POPULATE_WRITE);
@@ -59,19 +62,22 @@ static void make_ready(sc_segment *s, uint64_t upto)
 #endif
 }
 
+/* Asks for the pages that an append to `upto`, and those after it, will write. */
+static void make_ready(sc_segment *s, uint64_t upto)
+{
+    if (upto > s->ready)
+        populate(s, (upto + READY_BYTES) / PAGE_BYTES * PAGE_BYTES);
+}
+
 uint64_t sc_segment_prepare(sc_segment *s, uint64_t bytes)
 {
-    uint64_t from = s->ready > s->end ? s->ready : s->end;
+    uint64_t from = ready_end(s);
     if (from >= s->capacity)
         return s->capacity;
+    if (bytes == 0)
+        return from;
     uint64_t to = s->capacity - from > bytes ? from + bytes : s->capacity;
-    from = from / PAGE_BYTES * PAGE_BYTES;
-    s->ready = to;
-#ifdef MADV_POPULATE_WRITE
-    madvise(s->base + from, to - from, MADV_POPULATE_WRITE);
-#else
-    (void)from;
-#endif
+    populate(s, to);
     return to;
 }
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Self
 from attrs import evolve
 
 from moldudp import session_field
-from rewinder.memory import MemoryStorage
 from seqcast.endpoints import Endpoints
 from seqcast.errors import SeqcastError, TimedOut
 from seqcast.settings import DATAGRAM_BYTES_ETHERNET, Line
@@ -28,6 +27,7 @@ from seqcast.testing.node import (
     NodeMachine,
     died_of,
     node_settings,
+    primary_of,
 )
 from seqcast.testing.trace import Trace
 from seqcast.testing.world import MILLISECOND, SECOND, World
@@ -206,12 +206,8 @@ class Bus:
     @property
     def primary(self) -> str | None:
         """Name of the node that is primary of the highest epoch now; None while there is none."""
-        found: tuple[int, str] | None = None
-        for name, node in self.nodes.items():
-            primary = getattr(node.process, "primary", None)
-            if primary is not None:
-                found = max(found or (0, ""), (primary.epoch, name))
-        return found[1] if found is not None else None
+        node = primary_of(self.nodes.values())
+        return node.name if node is not None else None
 
     @property
     def last(self) -> int:
@@ -247,10 +243,7 @@ class Bus:
 
     def lose_disk(self, name: str | None) -> None:
         """A node starts again with an empty disk."""
-        node = self._node(name)
-        node.kill("disk lost")
-        node.replace_disk(MemoryStorage(node.disk.boot_id), "lost")
-        node.restart_later()
+        self._node(name).lose_disk()
 
     def pause(self, name: str | None, seconds: float) -> None:
         """SIGSTOP of a node or an app, and SIGCONT after so many virtual seconds."""

@@ -19,7 +19,7 @@ from seqcast.testing.world import MILLISECOND
 from sequencer.process import SequencerProcess, SequencerSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from rewinder.network import Network
     from rewinder.node import Node, NodeSettings
@@ -184,6 +184,12 @@ class NodeMachine(Machine):
         self.disk = disk
         self.told("disk" if why is None else "amnesia", self)
 
+    def lose_disk(self) -> None:
+        """The process dies, and starts again soon with an empty disk."""
+        self.kill("disk lost")
+        self.replace_disk(MemoryStorage(self.disk.boot_id), "lost")
+        self.restart_later()
+
     def change_session(self, session: bytes) -> None:
         """The node starts again with another session (ten bytes); the log of the present one is kept."""
         self.kill("configured anew")
@@ -212,6 +218,16 @@ class NodeMachine(Machine):
         self.process = None
         if self._pump is not None:
             self._pump.close()
+
+
+def primary_of(nodes: Iterable[NodeMachine]) -> NodeMachine | None:
+    """The node that is primary of the highest epoch now; None while there is none."""
+    found, highest = None, -1
+    for node in nodes:
+        primary = getattr(node.process, "primary", None)
+        if primary is not None and primary.epoch > highest:
+            found, highest = node, primary.epoch
+    return found
 
 
 def died_of(error: Exception) -> bool:

@@ -169,8 +169,6 @@ class SteppedPump(SimPump):
         super().__init__(machine, finish)
         self.timers: Timers = PausableTimers(machine)
         self.closed = False
-        self.on_ready: Callable[[], None] = lambda: None
-        """Told when something has come: for a virtual event loop that waits."""
         self._number = machine.fabric.number(self)
 
     def fileno(self) -> int:
@@ -190,8 +188,7 @@ class SteppedPump(SimPump):
         return False
 
     def wake(self) -> None:
-        """Something has come, which the next turn will see."""
-        self.on_ready()
+        """Something has come: the next turn will see it, no other is due."""
 
     def turn(self, limit_ns: int = IDLE_LIMIT_NS) -> int:
         """One turn; the world goes on for at most `limit_ns` until there is something to do.

@@ -8,6 +8,8 @@ import pytest
 from click.testing import CliRunner
 
 from bench import delivery
+from bench.scenarios import run
+from bench.settings import Settings
 from seqcast.cli import main
 
 
@@ -23,12 +25,12 @@ def test_every_way_is_measured_and_every_message_counted() -> None:
 
 
 def test_what_is_missing_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
-    def worker(_processes, _bus, role, way, messages):
+    def result_of_way(_bus, role, way, messages):
         lost = role == "receive" and way == "single"
         return {"count": messages - lost, "wrong": 0, "seconds": 1.0, "cpu_seconds": 0.5}
 
-    monkeypatch.setattr(delivery, "_worker", worker)
-    result = delivery.run(delivery.Settings(messages=10, rounds=1), lambda *_: None)
-    assert result["problems"] == ["receive single: 9 of 10 messages, 0 wrong"]
+    monkeypatch.setattr(delivery, "_result", result_of_way)
+    result = run(("delivery",), Settings(messages=10, rounds=1), lambda *_: None)
+    assert result["problems"] == ["delivery: receive single: 9 of 10 messages, 0 wrong"]
     assert not result["complete"]
-    assert result["ways"]["send list"]["messages_per_cpu_second"]["median"] == 20.0
+    assert result["delivery"]["ways"]["send list"]["messages_per_cpu_second"]["median"] == 20.0

@@ -10,7 +10,6 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from rewinder.control import Refusal
-from rewinder.memory import MemoryStorage
 from seqcast.testing.world import MILLISECOND, SECOND
 from simulation.disks import DiskReader
 from simulation.figure_eight import FigureEight
@@ -187,9 +186,7 @@ class Faults:
         node = self._node()
         if not node.on or not self._may_forget(node):
             return False
-        node.kill("disk lost")
-        node.replace_disk(MemoryStorage(node.disk.boot_id), "lost")
-        node.restart_later()
+        node.lose_disk()
         return True
 
     def _flip(self) -> bool:

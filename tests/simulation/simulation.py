@@ -9,8 +9,9 @@ from unittest import mock
 from attrs import define, field
 
 from rewinder import replay
+from seqcast.testing.bus import READERS, VOTERS
 from seqcast.testing.fabric import Fabric
-from seqcast.testing.node import DATAGRAM_BYTES, NodeMachine, died_of, node_settings
+from seqcast.testing.node import DATAGRAM_BYTES, NodeMachine, died_of, node_settings, primary_of
 from seqcast.testing.trace import Trace
 from seqcast.testing.world import MILLISECOND, SECOND, World
 from sequencer import tracing
@@ -37,13 +38,6 @@ RESENT_FACTOR = 10
 
 RESENT_REWIND_BYTES = 24 * 1024
 """... and for each login, because a rewind runs on until it meets the live stream."""
-
-VOTERS = {
-    1: ("SEQ1",),
-    2: ("SEQ1", "SEQ2"),
-    3: ("SEQ1", "SEQ2", "REW1"),
-    5: ("SEQ1", "SEQ2", "SEQ3", "REW1", "REW2"),
-}
 
 SMALL_TURNS = (
     (replay, "STRETCH_RECORDS", 16),  # so that stretches end within a replay
@@ -80,7 +74,7 @@ class Simulation:
         self.durability = random.choice(("memory", "memory", "group", "always"))
         self.write_quorum = self.voter_count // 2 + 1
         self.fabric = fabric = Fabric(world)
-        names = {name: name.startswith("SEQ") for name in (*VOTERS[self.voter_count], "REW8", "REW9")}
+        names = {name: name.startswith("SEQ") for name in (*VOTERS[self.voter_count], *READERS)}
         self.voters = frozenset(VOTERS[self.voter_count])
         settings = node_settings(names, self.voters, self.write_quorum, self.durability)
         self.nodes = {name: NodeMachine(fabric, name, settings[name], self._told) for name in names}
@@ -153,13 +147,7 @@ class Simulation:
 
     def primary(self) -> NodeMachine | None:
         """The node that is primary of the highest epoch now."""
-        found = None
-        for node in self.nodes.values():
-            process = node.process
-            primary = getattr(process, "primary", None)
-            if primary is not None and (found is None or primary.epoch > found.process.primary.epoch):
-                found = node
-        return found
+        return primary_of(self.nodes.values())
 
     def restart_receiver(self, receiver: SimReceiver) -> None:
         self.starts += 1
