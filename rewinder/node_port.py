@@ -36,6 +36,9 @@ class Primary(Protocol):
     def follower_ended(self, client: Client) -> None:
         """A follower is gone."""
 
+    def hurries(self, client: Client) -> bool:
+        """Whether a follower gets every record at once; the others are poured to when the primary sees fit."""
+
     def follower_said(self, client: Client, packet: Held | VoterState | Answer, now_ns: int) -> None:
         """What a follower holds, whether it votes, or why it does not follow."""
 
@@ -128,6 +131,13 @@ class NodePort(LogServer[MessageLog]):
         """What else a follower is to be told."""
         if self.primary is not None:
             self.primary.follower_at_edge(client)
+
+    def show(self, number: int, now_ns: int) -> int:
+        """The log has grown to `number`: serve the followers that get it at once. Returns bytes sent."""
+        self.visible = number
+        primary = self.primary
+        waiting = [each for each in self._caught_up.values() if primary is None or primary.hurries(each)]
+        return sum(self.pour(client, now_ns) for client in waiting)
 
     # the node's side
 

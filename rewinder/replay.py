@@ -9,6 +9,7 @@ written where a packet ends, so bytes of the log leave in stretches that end on 
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from attrs import define, field
@@ -124,10 +125,12 @@ class LogServer(Generic[Log]):
             client.mid_packet = cursor.offset != cursor.target
             if not client.mid_packet:
                 self.at_edge(client)
-                if not client.flush(now_ns, more=cursor.number <= self.visible):
+                begun = self._begin(client, cursor, now_ns)
+                if begun is None:
                     return sent
-                if not self._aim(client, cursor, now_ns):
-                    return sent
+                sent += begun
+                if cursor.offset == cursor.target:  # it was short, and has left already
+                    continue
             if sent >= TURN_BYTES:
                 client.want_room(hungry=True)
                 return sent
@@ -146,6 +149,28 @@ class LogServer(Generic[Log]):
             cursor.offset += moved
             sent += moved
             client.session.sent(now_ns)
+
+    def _begin(self, client: Client, cursor: Cursor, now_ns: int) -> int | None:
+        """Send what is queued, and set the next target; None when there is nothing to go on with now.
+
+        What is queued and a short stretch behind it leave in one system call: returns how much of the stretch did.
+        """
+        session, number = client.session, cursor.number
+        if number > self.visible or not session.output_bytes:
+            return 0 if client.flush(now_ns) and self._aim(client, cursor, now_ns) else None
+        if not self._aim(client, cursor, now_ns):
+            return None
+        start, queued = cursor.offset, session.output_view()
+        if cursor.target - start < SMALL_BYTES and len(queued) == session.output_bytes:
+            records = cursor.segment.view[start : cursor.target]
+            with suppress(OSError):  # a full socket, or a broken one: `flush` below finds out which
+                count = client.connection.socket.sendmsg((queued, records))
+                session.output_sent(min(count, len(queued)), now_ns)
+                cursor.offset += max(0, count - len(queued))
+        if client.flush(now_ns, more=True):
+            return cursor.offset - start
+        cursor.target, cursor.number = start, number  # nothing of the stretch may leave before what is queued
+        return None
 
     def at_edge(self, client: Client) -> None:
         """A packet's edge: what else this client is to be told may be queued now."""

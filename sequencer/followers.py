@@ -1,4 +1,10 @@
-"""The followers of a primary: what they hold, which of them count, and who has to be admitted again."""
+"""The followers of a primary: what they hold, which of them count, and who has to be admitted again.
+
+Each send to a follower costs a system call here and wakes a process there. So only as many voters as a commit needs get
+every record at once: those that have been holding the most. The others, and the news that something is committed, may
+wait for `PATIENCE_NS` and come in larger pieces. A voter that has become slow is overtaken by one of the others after
+that time, and they change places.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +22,11 @@ if TYPE_CHECKING:
     from rewinder.node_port import NodePort
     from rewinder.service import Client
     from sequencer.commit import Commit
+
+
+PATIENCE_NS = 1_000_000
+"""How long records may wait for a follower that no commit waits for, and a commit number for records to travel with:
+far below what a receiver with a hole waits before it asks a rewinder, and a thousand wake-ups a second at most."""
 
 
 @define(eq=False)
@@ -44,6 +55,11 @@ class Followers:
     deposed: Callable[[str], None]
     counters: Counters
     _connected: dict[int, FollowerState] = field(factory=dict, init=False)
+    _eager: dict[str, FollowerState] = field(
+        factory=dict, init=False
+    )  # by name, those a commit is expected from
+    _due_ns: int | None = field(default=None, init=False)  # when the others get what they lack
+    _overdue: int = field(default=0, init=False)  # commit number that everybody is to know by then
 
     # the port's side
 
@@ -58,6 +74,14 @@ class Followers:
     def follower_ended(self, client: Client) -> None:
         """Forget the connection; what a voter said it holds stays true."""
         self._connected.pop(id(client), None)
+        if self._is_eager(client):
+            del self._eager[client.user]
+
+    def hurries(self, client: Client) -> bool:
+        """Whether a follower gets every record at once: a commit is expected from it, or may be."""
+        if len(self._eager) < self.commit.write_quorum - 1:
+            return client.user in self.voters
+        return self._is_eager(client)
 
     def follower_said(self, client: Client, packet: Held | VoterState | Answer, _now_ns: int) -> None:
         """What a follower holds, whether it votes, or why it does not follow."""
@@ -70,12 +94,15 @@ class Followers:
                 follower.state = packet
                 if not packet.votes:
                     self.commit.forget(client.user)
+                    if self._is_eager(client):
+                        del self._eager[client.user]
             case Held(epoch, number) if (
                 follower is not None and epoch == self.epoch and number <= self._log.last
             ):
                 follower.held = number
                 if self._counts(follower):
                     self.commit.held(client.user, number)
+                    self._rank(follower)
                 else:
                     self._consider(follower)
             case _:
@@ -91,13 +118,28 @@ class Followers:
 
     # the primary's side
 
-    def committed(self, now_ns: int) -> None:
-        """The commit number moved: tell those who have the whole log; the others hear it on their way."""
+    def moved(self, now_ns: int) -> None:
+        """The log or the commit number moved: who was not told at once is told when it is due."""
+        if self._due_ns is None and self._connected:
+            self._due_ns = now_ns + PATIENCE_NS
+            self._overdue = self._log.commit
+
+    def deadline_ns(self) -> int | None:
+        """When `tell` has something to do."""
+        return self._due_ns
+
+    def tell(self, now_ns: int) -> int:
+        """Bring those up to date who had to wait, if it is time; returns bytes of the log sent."""
+        if self._due_ns is None or now_ns < self._due_ns:
+            return 0
+        self._due_ns = None
+        sent = 0
         for follower in list(self._connected.values()):
-            client = follower.client
-            if not client.mid_packet:
-                self.follower_at_edge(client)
-                client.flush(now_ns)
+            if follower.told < self._overdue or not self._is_eager(follower.client):
+                sent += self.port.pour(follower.client, now_ns)
+        if any(follower.told < self._log.commit for follower in self._connected.values()):
+            self.moved(now_ns)
+        return sent
 
     def send_go(self, name: str, number: int, now_ns: int) -> bool:
         """Hand over to the voter `name`, if it holds `number`; False while it does not."""
@@ -116,6 +158,9 @@ class Followers:
     @property
     def quorate(self) -> bool:
         """Whether a write quorum is in contact, ourselves among it."""
+        enough = len(self._eager) >= self.commit.write_quorum - 1
+        if enough and all(each.held and self._counts(each) for each in self._eager.values()):
+            return True  # asked every turn: this is mostly so, and quickly seen
         return len(self.in_contact) + 1 >= self.commit.write_quorum
 
     @property
@@ -162,6 +207,22 @@ class Followers:
         # and may, because each write quorum there ever was has everybody else in it (docs/FAILURES.md).
         everybody = self.commit.write_quorum == len(self.voters)
         return state.votes or (everybody and 0 < number <= follower.held)
+
+    def _is_eager(self, client: Client) -> bool:
+        follower = self._eager.get(client.user)
+        return follower is not None and follower.client is client
+
+    def _rank(self, follower: FollowerState) -> None:
+        """A voter that holds more than one from whom a commit was expected takes its place."""
+        eager, name = self._eager, follower.client.user
+        rival = eager.get(name)
+        if rival is None and len(eager) >= self.commit.write_quorum - 1:
+            rival = min(eager.values(), key=lambda each: each.held, default=follower)
+        if rival is not None:
+            if rival.held >= follower.held:
+                return
+            del eager[rival.client.user]
+        eager[name] = follower
 
     def _consider(self, follower: FollowerState) -> None:
         """Admit a voter that has lost its vote, once it has caught up."""

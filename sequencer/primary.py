@@ -122,9 +122,8 @@ class Primary:
         log = self.log
         last = log.last
         work = 0
-        # With a quorum of one the wire comes first: whoever follows would only take the processor from it.
-        alone = self.write_quorum == 1
-        if not alone and last > self.port.visible:
+        moved = last > self.port.visible
+        if moved:
             work += self.port.show(last, now_ns)
         if self.voter.epoch == self.epoch:
             self.commit.held(self.name, self._hold(last, now_ns))
@@ -138,10 +137,9 @@ class Primary:
         work += self.publisher.publish(number, now_ns)
         if number > before:
             self.submit.committed(self._acknowledge(before + 1, number), now_ns)
-        if alone and last > self.port.visible:
-            work += self.port.show(last, now_ns)
-        if number > before:
-            self.followers.committed(now_ns)
+        if moved or number > before:
+            self.followers.moved(now_ns)
+        work += self.followers.tell(now_ns)
         if log.ended is not None and log.commit >= log.ended and not self.submit.over:
             self.submit.end(now_ns)
         self.submit.press(now_ns)
@@ -151,10 +149,9 @@ class Primary:
 
     def deadline_ns(self) -> int | None:
         """When a turn is wanted though nothing arrives."""
-        deadlines = [self._sync_due_ns] if self._sync_due_ns is not None else []
-        if self.storage_error is not None:
-            deadlines.append(self._storage_retry_ns)
-        return min(deadlines, default=None)
+        retry_ns = self._storage_retry_ns if self.storage_error is not None else None
+        deadlines = (self._sync_due_ns, self.followers.deadline_ns(), retry_ns)
+        return min((each for each in deadlines if each is not None), default=None)
 
     def handle_timer(self, _now_ns: int) -> None:
         """The turn itself does what is due."""

@@ -8,7 +8,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from seqcast.testing.fabric import Fabric
     from seqcast.testing.machine import Machine
@@ -120,6 +120,10 @@ class SimSocket:
         count = min(room, len(data))
         self.out.push(bytes(data[:count]))
         return count
+
+    def sendmsg(self, buffers: Iterable[memoryview]) -> int:
+        """Send several pieces as if they were one."""
+        return self.send(memoryview(b"".join(buffers)))
 
     def shutdown(self, _how: int) -> None:
         """End our direction."""

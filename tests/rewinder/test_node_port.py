@@ -31,11 +31,14 @@ class FakeConnection:
     session: ServerSession
     sent: bytearray = field(factory=bytearray)
     socket: Any = None
+    full: bool = False
 
     def fileno(self) -> int:
         return 5
 
     def write(self, now_ns: int, *, more: bool = False) -> bool:
+        if self.full and self.session.output_bytes:
+            return False
         self.sent += self.session.take_output(now_ns)
         return True
 
@@ -89,6 +92,7 @@ class FakeNode:
 class FakePrimary:
     epoch: int = 1
     quorate: bool = True
+    patient: str = ""
     said: list[object] = field(factory=list)
     connected: list[str] = field(factory=list)
 
@@ -106,6 +110,9 @@ class FakePrimary:
 
     def follower_at_edge(self, client: Client) -> None:
         """Nothing to tell."""
+
+    def hurries(self, client: Client) -> bool:
+        return client.user != self.patient
 
 
 class Port:
@@ -162,8 +169,15 @@ class FakeSocket:
     """Where the log goes to."""
 
     connection: FakeConnection
+    room: int | None = None
 
     def send(self, data: memoryview) -> int:
+        self.connection.sent += data
+        return len(data)
+
+    def sendmsg(self, buffers: tuple[memoryview, ...]) -> int:
+        """All of it, or as much as there is `room` for."""
+        data = b"".join(buffers)[: self.room]
         self.connection.sent += data
         return len(data)
 
@@ -397,3 +411,42 @@ def test_who_asks_for_a_promise_beside_the_log_is_let_go_and_ends_nothing_else()
     assert port.say(client, PromiseRequest(5, "SEQ2"), Query(), Held(1, 4)) == []
     assert client.gone
     assert port.node.told == [("promised", "SEQ2")]
+
+
+# how much at once
+
+
+def test_a_follower_that_may_wait_is_shown_records_when_it_is_poured_to() -> None:
+    port = Port()
+    port.lead().patient = "SEQ3"
+    hurried, _ = port.log_in("SEQ2", 11)
+    patient, _ = port.log_in("SEQ3", 11)
+    packets_of(hurried), packets_of(patient)
+    port.log.append(b"message", Stamp(0, 11, b"ALPHA "))
+    assert port.port.show(11, 0) > 0
+    assert [kind for kind, _ in packets_of(hurried)] == [PacketType.SEQUENCED]
+    assert packets_of(patient) == []
+    port.port.pour(patient, 0)
+    assert [kind for kind, _ in packets_of(patient)] == [PacketType.SEQUENCED]
+
+
+@pytest.mark.parametrize("full", [False, True])
+@pytest.mark.parametrize("room", range(60))
+def test_what_is_queued_leaves_before_the_records_however_little_the_socket_takes(
+    room: int, *, full: bool
+) -> None:
+    port = Port()
+    port.lead()
+    client, _ = port.log_in("SEQ2", 11)
+    packets_of(client)
+    port.log.append(b"message", Stamp(0, 11, b"ALPHA "))
+    client.send_unsequenced(b"first")
+    client.connection.socket.room, client.connection.full = room, full
+    port.port.show(11, 0)
+    client.connection.socket.room, client.connection.full = None, False
+    client.mid_packet = client.state.offset != client.state.target
+    port.port.pour(client, 0)
+    (first, payload), (second, record) = packets_of(client)
+    assert (first, payload, second) == (PacketType.UNSEQUENCED, b"first", PacketType.SEQUENCED)
+    assert record.startswith(b"message")
+    assert client.state.number == 12

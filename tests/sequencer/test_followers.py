@@ -13,7 +13,7 @@ from rewinder.memory import MemoryStorage
 from rewinder.record import Kind, Stamp, admission_payload, epoch_payload
 from rewinder.replication import Answer, Committed, Go, Held, VoterState, decode
 from sequencer.commit import Commit
-from sequencer.followers import Followers
+from sequencer.followers import PATIENCE_NS, Followers
 
 SESSION = b"TEST      "
 EPOCH = 3
@@ -42,7 +42,16 @@ class FakeClient:
 
 @define(eq=False)
 class FakePort:
+    """Where the log is poured from: notes to whom, and says what is to be told at the packet's edge."""
+
     log: MessageLog
+    primary: Any = None
+    poured: list[str] = field(factory=list)
+
+    def pour(self, client: Any, _now_ns: int) -> int:
+        self.poured.append(client.user)
+        self.primary.followers.follower_at_edge(client)
+        return 1
 
 
 class Primary:
@@ -56,7 +65,8 @@ class Primary:
         self.log = log
         self.commit = Commit(write_quorum, 1, 0)
         self.deposed: list[str] = []
-        port: Any = FakePort(log)
+        port: Any = FakePort(log, self)
+        self.port = port
         self.followers = Followers(
             EPOCH,
             self.commit,
@@ -350,10 +360,98 @@ def test_the_commit_number_is_told_once_at_a_packets_edge() -> None:
     assert client.sent == [Committed(EPOCH, 0)]
     primary.say(client, Held(EPOCH, 6))
     primary.advance()
-    primary.followers.committed(0)
+    primary.followers.follower_at_edge(client)
     primary.followers.follower_at_edge(client)
     assert client.sent == [Committed(EPOCH, 0), Committed(EPOCH, 6)]
-    assert client.flushed == 1
+
+
+def test_a_commit_number_waits_for_records_to_travel_with_and_not_for_ever() -> None:
+    primary = Primary()
+    followers = primary.followers
+    client = primary.connect("SEQ2", VOTING, Held(EPOCH, 6))
+    assert followers.deadline_ns() is None
+    primary.advance()
+    followers.moved(5)
+    assert followers.deadline_ns() == 5 + PATIENCE_NS
+    assert followers.tell(4 + PATIENCE_NS) == 0
+    assert client.sent == []
+    assert followers.tell(5 + PATIENCE_NS) == 1
+    assert client.sent == [Committed(EPOCH, 6)]
+    assert followers.deadline_ns() is None
+
+
+def test_one_that_learned_it_with_records_is_not_poured_to_for_it() -> None:
+    primary = Primary()
+    followers = primary.followers
+    client = primary.connect("SEQ2", VOTING, Held(EPOCH, 5))
+    primary.advance()
+    followers.moved(0)
+    followers.follower_at_edge(client)  # as records leave
+    primary.say(client, Held(EPOCH, 6))
+    primary.advance()  # this one moved later, and may wait for its own time
+    assert followers.tell(PATIENCE_NS) == 0
+    assert followers.deadline_ns() == 2 * PATIENCE_NS
+    assert followers.tell(2 * PATIENCE_NS) == 1
+    assert client.sent == [Committed(EPOCH, 5), Committed(EPOCH, 6)]
+
+
+# who gets records at once
+
+
+def hurried(primary: Primary, *clients: Any) -> list[str]:
+    return [client.user for client in clients if primary.followers.hurries(client)]
+
+
+def test_as_many_voters_as_a_commit_needs_get_records_at_once_and_the_others_when_it_is_due() -> None:
+    primary = Primary()
+    clients = [primary.connect(user, VOTING) for user in ("REW9", "SEQ2", "REW1")]
+    assert hurried(primary, *clients) == ["SEQ2", "REW1"]  # nobody knows yet which is quick
+    primary.say(clients[1], Held(EPOCH, 5))
+    primary.say(clients[2], Held(EPOCH, 5))
+    assert hurried(primary, *clients) == ["SEQ2"]
+    primary.advance()
+    for client in clients:
+        primary.followers.follower_at_edge(client)
+    primary.followers.moved(0)
+    primary.followers.tell(PATIENCE_NS)
+    assert primary.port.poured == ["REW9", "REW1"]
+
+
+def test_a_voter_that_holds_more_takes_the_place_of_a_slow_one() -> None:
+    primary = Primary()
+    slow, quick = (primary.connect(user, VOTING, Held(EPOCH, 4)) for user in ("SEQ2", "REW1"))
+    primary.say(quick, Held(EPOCH, 5))
+    assert hurried(primary, slow, quick) == ["REW1"]
+    primary.say(slow, Held(EPOCH, 5))
+    assert hurried(primary, slow, quick) == ["REW1"]
+
+
+def test_the_place_of_one_that_is_gone_or_has_lost_its_vote_is_free() -> None:
+    primary = Primary()
+    first, second = (primary.connect(user, VOTING, Held(EPOCH, 4)) for user in ("SEQ2", "REW1"))
+    primary.followers.follower_ended(first)
+    assert hurried(primary, second) == ["REW1"]
+    primary.say(second, Held(EPOCH, 5), VoterState(votes=False, incarnation=1))
+    again = primary.connect("SEQ2", VOTING, Held(EPOCH, 5))
+    assert hurried(primary, second, again) == ["SEQ2"]
+
+
+def test_a_second_connection_of_one_name_is_no_second_voter() -> None:
+    primary = Primary("SEQ2", "REW1", "REW2", "REW3", write_quorum=3)
+    first = primary.connect("SEQ2", VOTING, Held(EPOCH, 4))
+    second = primary.connect("SEQ2", VOTING, Held(EPOCH, 5))
+    assert not primary.followers.quorate
+    primary.connect("REW1", VOTING, Held(EPOCH, 3))
+    assert hurried(primary, first, second) == ["SEQ2"]
+    assert primary.followers.hurries(second)
+    assert primary.followers.quorate
+
+
+def test_where_one_copy_is_enough_nobody_gets_records_at_once() -> None:
+    primary = Primary(write_quorum=1)
+    client = primary.connect("SEQ2", VOTING, Held(EPOCH, 4))
+    assert hurried(primary, client) == []
+    assert primary.followers.quorate
 
 
 def test_nothing_is_put_into_the_middle_of_a_packet() -> None:
@@ -361,7 +459,6 @@ def test_nothing_is_put_into_the_middle_of_a_packet() -> None:
     client = primary.connect("SEQ2", VOTING, Held(EPOCH, LAST))
     client.mid_packet = True
     primary.advance()
-    primary.followers.committed(0)
     assert not primary.followers.send_go("SEQ2", LAST, 0)
     assert client.sent == []
     client.mid_packet = False

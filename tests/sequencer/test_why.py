@@ -49,6 +49,13 @@ class Follower:
         return True
 
 
+class SilentPort(NodePort):
+    """A node port whose followers get nothing: they say what they hold all the same."""
+
+    def pour(self, _client: Any, _now_ns: int) -> int:
+        return 0
+
+
 @define(eq=False)
 class Bench:
     """A primary called SEQ1 with what belongs to it."""
@@ -67,7 +74,7 @@ class Bench:
         admission: Any = None
         node: Any = None
         clock: Any = None
-        port = NodePort(log, admission, counters, name="node", says_end=False, voter=voter, node=node)
+        port = SilentPort(log, admission, counters, name="node", says_end=False, voter=voter, node=node)
         submit = SubmitPort(log, Ordering(log, 1000), admission, counters, clock, lambda _error: None)
         publisher = Publisher(log, [], counters, 1472, next_number=1)
         quorum = len(self.voters) // 2 + 1
