@@ -6,9 +6,10 @@ the same to `souptcp.Connection` and to the services, so that everything above r
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Protocol
 
-from moldudp.sockets import multicast_receiver, multicast_sender, request_socket
+from moldudp.sockets import granted_receive_buffer, multicast_receiver, multicast_sender, request_socket
 from souptcp import Listener, connect
 
 if TYPE_CHECKING:
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import moldudp
+
+logger = logging.getLogger("seqcast")
 
 
 class Listening(Protocol):
@@ -60,7 +63,10 @@ class Network(Protocol):
 
 
 class SocketNetwork:
-    """The network of this machine."""
+    """The network of this machine. Says once when it gives less room for datagrams than was asked for."""
+
+    def __init__(self) -> None:
+        self._warned = False
 
     def listen(self, host: str, port: int) -> Listening:
         """Listen for TCP connections; port 0 takes a free one."""
@@ -80,7 +86,18 @@ class SocketNetwork:
 
     def join(self, group: str, port: int, interface: str, receive_buffer: int) -> socket.socket:
         """A socket that receives what is multicast to a group."""
-        return multicast_receiver(group, port, interface, receive_buffer=receive_buffer, coalesced=True)
+        joined = multicast_receiver(group, port, interface, receive_buffer=receive_buffer, coalesced=True)
+        granted = granted_receive_buffer(joined)
+        if granted < receive_buffer and not self._warned:
+            self._warned = True
+            logger.warning(
+                "the kernel gives a line %d KiB of the %d that were asked for: bursts may be lost, and have to be "
+                "repaired; sysctl -w net.core.rmem_max=%d allows more",
+                granted // 1024,
+                receive_buffer // 1024,
+                receive_buffer,
+            )
+        return joined
 
     def read(
         self, source: socket.socket, receiver: moldudp.Receiver | moldudp.Faults, now_ns: int, line: int

@@ -22,6 +22,7 @@ from rewinder.leisure import Leisure
 from rewinder.link import HOLD_NS, Link
 from rewinder.log import MessageLog
 from rewinder.node_port import NodePort
+from rewinder.placement import Placement
 from rewinder.pump import Idle
 from rewinder.service import Service
 from rewinder.surroundings import Machine
@@ -60,7 +61,7 @@ class NodeSettings:
     `session` has ten bytes. `durability` is `memory`, `group` or `always`. `voters` are the names of the nodes
     whose copy counts, `write_quorum` how many of them must hold a record. `sequencers` are the node ports of
     those that may be primary, `peers` those of all voters, by name; `node_password` lets this node in there.
-    `patience` is for the connections between nodes.
+    `patience` is for the connections between nodes. `idle` and `placement` are how it waits, and where it runs.
     """
 
     name: str
@@ -81,6 +82,7 @@ class NodeSettings:
     ahead_bytes: int = 0  # of room that is made ready behind the end of the log
     fingerprint: str = ""  # of the configuration that the nodes share
     idle: Idle = Idle.BLOCK
+    placement: Placement = field(factory=Placement)
 
     @property
     def session_name(self) -> str:

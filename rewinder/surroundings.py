@@ -88,7 +88,11 @@ class Machine:
     random: Random = field(factory=Random)
 
     def pump(self, settings: NodeSettings, finish: Callable[[int], int]) -> Pump:
-        """A pump on epoll, which stops on SIGTERM and ctrl-C."""
+        """A pump on epoll, which stops on SIGTERM and ctrl-C.
+
+        Raises OSError when the node may not run where it is to.
+        """
+        settings.placement.take()
         pump = EpollPump(settings.idle, finish)
         pump.stop_on_signals()
         return pump

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import AttrsInstance, fields
 
+from rewinder.placement import CORE_MOST, PRIORITY_LEAST, PRIORITY_MOST
+from rewinder.pump import Idle
 from seqcast.config_table import Table
 from seqcast.settings import (
     NODE_CHARACTERS,
@@ -293,6 +295,9 @@ def _node(table: Table, name: str) -> Node:
     if host == "0.0.0.0":  # noqa: S104  (compared, not bound)
         table.fail("host", "must be an address that other nodes can reach")
     ports = {key: table.optional_port(key) for key in POSSIBLE_PORTS[role]}
+    idle = table.choice("idle", Idle, _default(Node, "idle"))
+    core = table.optional_integer("core", 0, CORE_MOST)
+    priority = table.optional_integer("priority", PRIORITY_LEAST, PRIORITY_MOST)
     for key in REQUIRED_PORTS[role]:
         if ports[key] is None:
             table.fail(key, f"is missing: a {role.value} needs it")
@@ -310,6 +315,9 @@ def _node(table: Table, name: str) -> Node:
         submit_port=ports.get("submit_port"),
         replay_port=ports.get("replay_port"),
         request_port=ports.get("request_port"),
+        idle=idle,
+        core=core,
+        priority=priority,
     )
 
 

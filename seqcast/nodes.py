@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from rewinder.access import Authority, read_node_password
 from rewinder.dial import Patience
+from rewinder.placement import Placement
 from rewinder.process import RewinderProcess, RewinderSettings
 from rewinder.pump import Idle
 from seqcast.settings import NodeRole
@@ -49,7 +50,8 @@ def _common(configuration: Configuration, node: Node, *, spin: bool) -> dict[str
             min(configuration.timing.node_heartbeat_ns, HEARTBEAT_NS), configuration.timing.suspect_ns
         ),
         "fingerprint": configuration.fingerprint(),
-        "idle": Idle.SPIN if spin else Idle.BLOCK,
+        "idle": Idle.SPIN if spin else node.idle,
+        "placement": Placement(node.core, node.priority),
     }
 
 

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 from attrs import asdict, frozen
 
+from rewinder.pump import Idle
 from seqcast.errors import SeqcastError
 
 SESSION_CHARACTERS = 10
@@ -27,6 +28,9 @@ DATAGRAM_BYTES_ETHERNET = 1472
 
 NODE_HEARTBEATS = 5
 """Heartbeats between nodes in the time after which a silent one is suspected: a few may be late."""
+
+PLACE_KEYS = ("idle", "core", "priority")
+"""What a node has to itself: the others need not know, so it does not belong to the fingerprint."""
 
 PORT_KEYS = ("node_port", "submit_port", "replay_port", "request_port")
 
@@ -162,6 +166,14 @@ class Node:
     submit_port: int | None = None
     replay_port: int | None = None
     request_port: int | None = None
+    idle: Idle = Idle.BLOCK
+    core: int | None = None
+    priority: int | None = None
+
+    @property
+    def places(self) -> dict[str, Any]:
+        """How it waits and where it runs, as plain values, by key."""
+        return {"idle": self.idle.value, "core": self.core, "priority": self.priority}
 
     @property
     def ports(self) -> dict[str, int]:
@@ -255,7 +267,7 @@ class Configuration:
             "path": str(self.path),
             "session": self.session,
             **{table: _plain(asdict(getattr(self, table))) for table in TABLES},
-            "nodes": self.shared()["nodes"],
+            "nodes": {node.name: {**self.shared()["nodes"][node.name], **node.places} for node in self.nodes},
             "derived": {
                 "voters": [node.name for node in self.voters],
                 "write_quorum": self.write_quorum,

@@ -103,6 +103,8 @@ held_datagrams = 4096
 # A sequencer always votes; a rewinder votes when it has `voter = true`. A record is committed
 # when more than half of the voters hold it.
 {quorum}
+# A node may have a core to itself (docs/TUNING.md): `idle = "spin"` never sleeps, which uses a core up and
+# saves the wake-ups, `core = 2` is the only one that it runs on, and `priority = 10` is one of SCHED_FIFO.
 # All of them are on this machine until `host` names another; `interface` and `ttl` above must reach it then.
 """
 

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rewinder.pump import Idle
 from seqcast import template
 from seqcast.config import (
     ConfigError,
@@ -20,7 +21,7 @@ from seqcast.config import (
     parse_configuration,
     read_configuration,
 )
-from seqcast.settings import PORT_KEYS, TABLES
+from seqcast.settings import PLACE_KEYS, PORT_KEYS, TABLES
 
 PATH = Path("/etc/bus/seqcast.toml")
 
@@ -274,6 +275,21 @@ def test_quorums(sequencers, voting_rewinders, write_quorum, seal_quorum):
             'role = "rewinder"\nsubmit_port = 1',
             "nodes.REW1.submit_port = 1: only a sequencer h",
         ),
+        (
+            'role = "sequencer"',
+            'role = "sequencer"\nidle = "sleep"',
+            'nodes.SEQ1.idle = "sleep": must be one of "block", "spin"',
+        ),
+        (
+            'role = "sequencer"',
+            'role = "sequencer"\ncore = -1',
+            "nodes.SEQ1.core = -1: must be 0 to 1023",
+        ),
+        (
+            'role = "sequencer"',
+            'role = "sequencer"\npriority = 100',
+            "nodes.SEQ1.priority = 100: must be 1 to 99",
+        ),
         ("submit_port = 30002", "", "nodes.SEQ1.submit_port: is missing: a sequencer needs it"),
         ("replay_port = 30004", "", "nodes.REW1.replay_port: is missing: a rewinder needs it"),
         ("node_port = 30003", "", "nodes.REW1.node_port: is missing: a rewinder needs it"),
@@ -373,6 +389,14 @@ def test_fingerprint_covers_what_nodes_share_and_nothing_else():
     assert parse_configuration(MINIMAL, Path("/other/place.toml")).fingerprint() == prints[0]
 
 
+def test_where_a_node_runs_is_its_own_affair():
+    text = changed('role = "sequencer"', 'role = "sequencer"\nidle = "spin"\ncore = 0\npriority = 7')
+    node = parse(text).node("SEQ1")
+    assert (node.idle, node.core, node.priority) == (Idle.SPIN, 0, 7)
+    assert parse(text).as_plain()["nodes"]["SEQ1"]["idle"] == "spin"
+    assert parse(text).fingerprint() == parse(MINIMAL).fingerprint()
+
+
 def test_as_plain_names_every_key():
     plain = parse(MINIMAL).as_plain()
     assert set(plain) == {"path", "session", *TABLES, "nodes", "derived"}
@@ -390,6 +414,7 @@ def test_as_plain_names_every_key():
         "voter",
         "host",
         *PORT_KEYS,
+        *PLACE_KEYS,
     }
     assert len(keys) < 30, "one file, under thirty keys"
 
@@ -488,7 +513,12 @@ class TestTemplate:
             range(20001, 20000 + template.ports_needed(voters))
         )
         plain = configuration.as_plain()
-        for key in [key for table in TABLES for key in plain[table]] + ["session", "voter", *PORT_KEYS]:
+        for key in [key for table in TABLES for key in plain[table]] + [
+            "session",
+            "voter",
+            *PORT_KEYS,
+            *PLACE_KEYS,
+        ]:
             assert key in text
         for line in text.splitlines():
             assert line.isascii()
