@@ -185,7 +185,7 @@ GUARDS: dict[str, tuple[Callable[[], list[Any]], str, int, int]] = {
     "own-epoch": (_own_epoch, "figure8", 3, 20),
     "dedup": (_dedup, "crashes", 3, 20),
     "crc": (_crc, "disks", 3, 20),
-    "readmission": (_readmission, "disks", 3, 60),
+    "readmission": (_readmission, "disks", 3, 120),
     "runs": (_runs, "mixed", 3, 10),
     "part": (_part, "mixed", 3, 10),
     "trace": (_trace, "mixed", 3, 10),
