@@ -12,9 +12,9 @@ from typing import Any
 from bench import worker
 from bench.lanes import LaneChecker
 from bench.payload import Checker, due_times
+from bench.samples import Samples
 from rewinder.pump import Idle
 from seqcast.config import read_configuration
-from seqcast.latency import LatencyHistogram
 from seqcast.receiver import LIVE, Receiver
 
 TURN_SECONDS = 0.05
@@ -38,7 +38,7 @@ def receive(receiver: Receiver, messages: int, checker: Checker, *, timed: bool)
     were delivered, `first_batch` how many the first had. With `timed`, `latencies` is the state of the histogram
     of delivery time minus due time.
     """
-    latencies = LatencyHistogram()
+    latencies = Samples()
     progress = worker.Progress()
     first_ns = first_batch = polls = 0
     last_ns = time.monotonic_ns()
@@ -53,7 +53,7 @@ def receive(receiver: Receiver, messages: int, checker: Checker, *, timed: bool)
         polls += 1
         checker.check(batch.payloads)
         if timed:
-            latencies.record_many([now_ns - due_ns for due_ns in due_times(batch.payloads)])
+            latencies.note([now_ns - due_ns for due_ns in due_times(batch.payloads)])
         if not first_ns:
             first_ns, first_batch = now_ns, len(batch)
         last_ns = now_ns

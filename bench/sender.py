@@ -6,7 +6,6 @@ process share the messages, each with a user and a lane of its own.
 
 from __future__ import annotations
 
-import select
 import signal
 import time
 from contextlib import ExitStack
@@ -17,8 +16,8 @@ from attrs import define, field
 
 from bench import worker
 from bench.payload import LANE_BITS, TABLE_MESSAGES, PreparedTable
+from bench.samples import Samples
 from seqcast.config import read_configuration
-from seqcast.latency import LatencyHistogram
 from seqcast.sender import OUTBOX_BYTES, Sender
 
 if TYPE_CHECKING:
@@ -69,21 +68,13 @@ def send_fast(senders: list[Sender], messages: int, message_bytes: int) -> dict[
     }
 
 
-def wait_for_answer(sender: Sender, seconds: float) -> None:
-    """Sleep until the sequencer answers, at most `seconds`.
-
-    `Sender.poll` can wait, too, but poll(2) counts in milliseconds, and a timetable in microseconds.
-    """
-    select.select([sender.fileno()], [], [], seconds)
-
-
 @define(eq=False)
 class Timetable:
     """Message i is due at `start_ns` + i / `rate`, whatever became of those before it.
 
-    `acknowledged` counts commit time minus due time, `lateness` the time at which a message was handed to the
+    `acknowledged` holds commit time minus due time of each message, `lateness` the time at which it was handed to the
     sender minus its due time: how well the timetable was kept. Counters start with `first`. `clock` gives monotonic
-    nanoseconds, `wait` sleeps until an answer comes or so many seconds are over.
+    nanoseconds.
     """
 
     sender: Sender
@@ -91,15 +82,14 @@ class Timetable:
     messages: int
     message_bytes: int
     clock: Callable[[], int] = time.monotonic_ns
-    wait: Callable[[Sender, float], None] = field(default=wait_for_answer)
     first: int = 0
     start_ns: int = field(default=0, init=False)
     sent: int = field(default=0, init=False)
     ending: bool = field(default=False, init=False)
     """Set it, and nothing more is sent."""
     done: int = field(default=0, init=False)
-    acknowledged: LatencyHistogram = field(factory=LatencyHistogram, init=False)
-    lateness: LatencyHistogram = field(factory=LatencyHistogram, init=False)
+    acknowledged: Samples = field(factory=Samples, init=False)
+    lateness: Samples = field(factory=Samples, init=False)
     _before: int = field(default=0, init=False)  # this user's last sequence when the timetable began
 
     def due_ns(self, index: int) -> int:
@@ -118,12 +108,10 @@ class Timetable:
             count = self._due(now_ns)
             if count:
                 times_ns = [self.due_ns(index) for index in range(self.sent, self.sent + count)]
-                self.lateness.record_many([now_ns - due_ns for due_ns in times_ns])
                 self.sender.send_batch(table.fill(self.first + self.sent, times_ns, count))
                 self.sent += count
-            else:
-                self._sleep(now_ns)
-            self.sender.poll(0)
+                self.lateness.note([now_ns - due_ns for due_ns in times_ns])
+            self.sender.poll(self._pause())
             self._note()
 
     def _due(self, now_ns: int) -> int:
@@ -133,19 +121,18 @@ class Timetable:
         due = min(self.messages, (now_ns - self.start_ns) * self.rate // 1_000_000_000 + 1)
         return min(due - self.sent, TABLE_MESSAGES)
 
-    def _sleep(self, now_ns: int) -> None:
-        """Until the next message is due, or an answer comes."""
-        left = WAIT_SECONDS
-        if self.sent < self.messages:
-            left = max(0, self.due_ns(self.sent) - now_ns) / 1e9
-        self.wait(self.sender, left)
+    def _pause(self) -> float:
+        """How long to wait for an answer, in seconds: until the next message is due."""
+        if self.sent >= self.messages:
+            return WAIT_SECONDS
+        return max(0, self.due_ns(self.sent) - self.clock()) / 1e9
 
     def _note(self) -> None:
         """Count what was acknowledged since the last look."""
         done = self.sender.committed_sequence - self._before
         if done > self.done:
             now_ns = self.clock()
-            self.acknowledged.record_many([now_ns - self.due_ns(i) for i in range(self.done, done)])
+            self.acknowledged.note([now_ns - self.due_ns(i) for i in range(self.done, done)])
             self.done = done
 
 
