@@ -27,6 +27,7 @@ HEADERS = (
     "datagrams.h",
     "senders.h",
     "order.h",
+    "answers.h",
     "trace.h",
     "publish.h",
     "feed.h",

@@ -104,6 +104,11 @@ class Client:
         if not self.gone:
             self.session.send_unsequenced_batch(messages)
 
+    def send(self, packets: memoryview, now_ns: int) -> None:
+        """Send whole packets that are framed already, behind what is queued; what the peer does not take is copied."""
+        if not self.gone and not self.connection.send(packets, now_ns):
+            self.flush(now_ns)
+
     def flush(self, now_ns: int, *, more: bool = False) -> bool:
         """Send what is queued; False when the peer does not take it all now (the pump goes on later).
 
@@ -174,11 +179,21 @@ class Client:
                 if self.logged_in:
                     self.service.application.writable(self, now_ns)
         if events & ~WRITABLE and not self.gone:
+            work += self._read(now_ns)
+        return work
+
+    def _read(self, now_ns: int) -> int:
+        messages = self.connection.take(now_ns)
+        if messages is not None:
+            self.service.application.unsequenced(self, messages, now_ns)
+        work = 1
+        if (messages is None or self.session.waiting) and not self.gone:
             for event in self.connection.read(now_ns):
                 work += 1
                 self.service.handle(self, event, now_ns)
                 if self.gone:
                     return work
+        if not self.gone and self.session.has_output:
             self.flush(now_ns)
         return work
 

@@ -312,7 +312,8 @@ class Sender:
         self._check_failure()
         self._begin()
         try:
-            self._uplink.write(self._pump.clock.read())
+            if self._uplink.behind:
+                self._uplink.write(self._pump.clock.read())
             self._pump.turn(limit_ns)
         except SeqcastError as error:
             self._fail(error)
@@ -321,7 +322,8 @@ class Sender:
     def _finish(self, now_ns: int) -> int:
         """The end of a turn: what acknowledgements made room for leaves too."""
         self._intake.go_on()
-        self._uplink.write(now_ns)
+        if self._uplink.behind:
+            self._uplink.write(now_ns)
         self._uplink.look_after(now_ns)
         return 0
 

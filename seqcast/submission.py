@@ -11,9 +11,9 @@ with a connection are asked for again by the number in the next login (`wanted`)
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from attrs import define, field, frozen
+from attrs import define, field
 
 from seqcast.errors import StreamLost
 from souptcp.packets import SEQUENCE_NUMBER_LIMIT
@@ -24,16 +24,15 @@ if TYPE_CHECKING:
 _ANSWER = struct.Struct(">QQI")
 
 
-@frozen
-class Answer:
-    """The `count` frames that end with `sequence` are committed, at the `count` numbers that end with `number`.
+class Answer(NamedTuple):
+    """The `frames` frames that end with `sequence` are committed, at as many numbers that end with `number`.
 
-    With `count` 0 it tells of nothing new: this user's last committed frame is `sequence`, at `number`.
+    With 0 frames it tells of nothing new: this user's last committed frame is `sequence`, at `number`.
     """
 
     sequence: int
     number: int
-    count: int
+    frames: int
 
 
 @define(eq=False)
@@ -83,7 +82,7 @@ class Submission:
         """
         self._stands = number
 
-    def answer(self, payload: bytes) -> Answer:
+    def answer(self, payload: bytes | memoryview) -> Answer:
         """An answer of the sequencer; returns it for whoever waits for numbers.
 
         Raises StreamLost when the stream has lost what it had acknowledged, knows more of this user than we have
@@ -92,7 +91,7 @@ class Submission:
         if len(payload) != _ANSWER.size:
             raise StreamLost(f"the sequencer answered with {len(payload)} bytes, expected {_ANSWER.size}")
         answer = Answer(*_ANSWER.unpack(payload))
-        sequence, number, count = answer.sequence, answer.number, answer.count
+        sequence, number, count = answer
         if count > sequence or number < count or number >= SEQUENCE_NUMBER_LIMIT:
             raise StreamLost(
                 f"the sequencer tells of {count} frames up to {sequence}, at numbers up to {number}"
@@ -113,7 +112,7 @@ class Submission:
             return
         frames = answer.sequence - self.committed_sequence
         numbers = answer.number - self.committed_number
-        if frames == 0 or 0 < frames < answer.count:
+        if frames == 0 or 0 < frames < answer.frames:
             fits = numbers == frames
         else:
             fits = numbers >= frames if frames > 0 else numbers <= frames
@@ -125,9 +124,9 @@ class Submission:
 
     def _first_answer(self, answer: Answer) -> None:
         outbox, sequence = self.outbox, answer.sequence
-        if answer.count:
+        if answer.frames:
             raise StreamLost(
-                f"the sequencer tells of {answer.count} frames before it says how far this user is"
+                f"the sequencer tells of {answer.frames} frames before it says how far this user is"
             )
         if self.resumed_at is None:
             self.resumed_at = self.told_sequence = sequence
@@ -150,7 +149,7 @@ class Submission:
         self.answered = True
 
     def _later_answer(self, answer: Answer) -> None:
-        outbox, sequence, count = self.outbox, answer.sequence, answer.count
+        outbox, sequence, count = self.outbox, answer.sequence, answer.frames
         if answer.number:
             outbox.acknowledge(sequence)
             if outbox.first_sequence <= sequence:

@@ -127,12 +127,12 @@ class Tickets:
     def told(self, answer: Answer) -> None:
         """The sequencer has said at which numbers some frames were committed."""
         waiting, last = self._open, answer.sequence
-        if not answer.count:
+        if not answer.frames:
             return
         while waiting and waiting[0].sequence <= last:
             ticket = waiting.popleft()
             before = last - ticket.sequence
-            if before < answer.count:
+            if before < answer.frames:
                 ticket.settle(answer.number - before)
             else:
                 ticket.settle(

@@ -15,12 +15,13 @@ from attrs import define, field
 from rewinder.pump import READABLE, WRITABLE
 from seqcast.errors import LoginRefused
 from souptcp import REJECT_REASONS, Accepted, Closed, Debug, EndOfSession, Rejected, Unsequenced, log_in
-from souptcp.session import TIMEOUT_NS
+from souptcp.session import HEARTBEAT_NS, TIMEOUT_NS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from random import Random
 
+    from native.messages import Messages
     from rewinder.network import Network
     from rewinder.pump import Pump
     from seqcast.submission import Answer, Submission
@@ -83,6 +84,7 @@ class Uplink:
     _overdue: tuple[int, int] | None = field(
         default=None, init=False
     )  # sequence in flight, when it is overdue
+    _steady: bool = field(default=False, init=False)  # logged in when the last turn ended
     _refusals: dict[tuple[str, int], str] = field(factory=dict, init=False)
 
     @property
@@ -94,6 +96,14 @@ class Uplink:
         """Begin; everything else happens in turns of the pump."""
         self._not_before_ns = now_ns
         self._connect(now_ns)
+
+    @property
+    def behind(self) -> bool:
+        """Whether anything waits for the connection that there is."""
+        client = self.client
+        return client is not None and (
+            client.has_output or not self.submission.outbox.all_sent or self._events != READABLE
+        )
 
     def write(self, now_ns: int) -> None:
         """Send what waits, as much as the connection takes."""
@@ -134,9 +144,14 @@ class Uplink:
 
     def look_after(self, now_ns: int) -> None:
         """End a turn: whether something is overdue, and when the next timer is."""
+        before = self._overdue
         if self._connection is not None and self._silent(now_ns):
             self._lost(f"nothing was acknowledged for {self.silence_ns / 1e9:g} s", now_ns)
-        self.pump.timers.watch(self)
+        steady = self._steady and self.submission.answered
+        # A session that stays logged in moves its timer later only; so does what is in flight, once it is.
+        if not steady or (before is None and self._overdue is not None and self.silence_ns < HEARTBEAT_NS):
+            self.pump.timers.watch(self)
+        self._steady = self.submission.answered
 
     def close(self, now_ns: int) -> None:
         """Log out and let go. What is in flight stays unknown."""
@@ -208,23 +223,23 @@ class Uplink:
             return 0
         work = 0
         if events & ~WRITABLE:
-            for event in connection.read(now_ns):
-                work += 1
-                self._take(event, now_ns)
-                if self._connection is not connection:
-                    return work
+            work = 1
+            answers = connection.take(now_ns)
+            if answers is not None:
+                self._answered(answers)
+            if answers is None or connection.session.waiting:
+                for event in connection.read(now_ns):
+                    self._take(event, now_ns)
+                    if self._connection is not connection:
+                        return work
         if events & WRITABLE:
             self.write(now_ns)
         return work
 
     def _take(self, event: object, now_ns: int) -> None:
         match event:
-            case Unsequenced(messages):
-                for payload in messages:
-                    self.on_answer(self.submission.answer(bytes(payload)))
-                self._failures = 0
-                self._refusals.clear()
-                self.trouble = None
+            case Unsequenced(answers):
+                self._answered(answers)
             case Accepted(_, number):
                 self.submission.accepted(number)
             case Debug(text):
@@ -238,6 +253,13 @@ class Uplink:
                 self._refused(reason, now_ns)
             case Closed(reason):
                 self._lost(self.trouble or reason, now_ns)
+
+    def _answered(self, answers: Messages) -> None:
+        for payload in answers:
+            self.on_answer(self.submission.answer(payload))
+        if self._failures or self._refusals or self.trouble is not None:
+            self._failures, self.trouble = 0, None
+            self._refusals.clear()
 
     def _silent(self, now_ns: int) -> bool:
         """Whether what is in flight should have been acknowledged by now. It is asked after everything was read."""

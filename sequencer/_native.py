@@ -1,4 +1,4 @@
-"""Adapter of the kernels of ordering, publishing and tracing (`order.h`, `publish.h`, `trace.h`)."""
+"""Adapter of the kernels of a primary: `order.h`, `publish.h`, `answers.h`, `trace.h`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ STOP_REASONS: dict[int, str] = {
 class OrderKernel:
     """Calls `sc_order`, with its result structure made once."""
 
-    __slots__ = ("_result", "duplicates", "number", "sequence", "stamped", "stop", "taken")
+    __slots__ = ("_result", "duplicates", "stamped", "stop", "taken")
 
     def __init__(self) -> None:
         self._result = ffi.new("sc_order_result *")
@@ -37,8 +37,6 @@ class OrderKernel:
         self.stamped = 0
         self.duplicates = 0
         self.stop = STOP_ALL
-        self.sequence = 0
-        self.number = 0
 
     def run(
         self,
@@ -67,8 +65,6 @@ class OrderKernel:
         self.stamped = result.stamped
         self.duplicates = result.duplicates
         self.stop = result.stop
-        self.sequence = result.sequence
-        self.number = result.number
 
 
 class TraceKernel:
@@ -116,27 +112,44 @@ class Answers:
             self.table.set(row, 0, row * size, size)
 
 
-class CommitKernel:
-    """Calls `sc_senders_commit`: which senders have newly committed messages, and up to which sequence."""
+class AnswerKernel:
+    """Calls `sc_answers_fill`: what became committed, as the answers of the submit port, by sender.
 
-    __slots__ = ("_dirty", "_rows", "_senders")
+    It tells of `runs` runs at most in one call.
+    """
 
-    def __init__(self, senders: SenderTable, commit: int) -> None:
+    __slots__ = ("_cdata", "_ends", "_packets", "_parts", "_senders", "_slots")
+
+    def __init__(self, senders: SenderTable, commit: int, runs: int) -> None:
         """Take up the table where records up to `commit` are committed already."""
-        self._senders = senders.cdata
-        self._rows = self._senders.rows
-        self._dirty = ffi.new("uint32_t[]", self._senders.capacity)
-        for slot in range(self._senders.count):
-            row = self._rows[slot]
+        table = self._senders = senders.cdata
+        for slot in range(table.count):
+            row = table.rows[slot]
             if row.number <= commit:  # else an earlier sequence of his may be committed: the walk will tell
                 row.committed_sequence, row.committed_number = row.sequence, row.number
+        packets = ffi.new("uint8_t[]", runs * lib.SC_ANSWER_PACKET_BYTES)
+        self._slots, self._ends = ffi.new("uint32_t[]", runs), ffi.new("uint32_t[]", runs)
+        heads, inside = ffi.new("uint32_t[]", runs), ffi.new("sc_run[]", runs)
+        self._parts = (packets, heads, inside, ffi.new("uint32_t[]", table.capacity))  # which C has no hold on
+        self._cdata = ffi.new("sc_answers *", {"capacity": runs, "slots": self._slots, "ends": self._ends})
+        self._cdata.packets, self._cdata.heads, self._cdata.runs, self._cdata.open = self._parts
+        self._packets = memoryview(ffi.buffer(packets)).cast("B")
 
-    def run(self, segment: Segment, first: int, last: int) -> list[int]:
-        """Walk records `first..last` of one segment; returns the slots of the senders they belong to."""
-        count = lib.sc_senders_commit(
-            self._senders, segment.cdata, first, last, self._dirty, self._senders.capacity
-        )
-        return ffi.unpack(self._dirty, count)  # type: ignore[no-any-return]
+    def fill(self, segment: Segment, first: int, last: int) -> int:
+        """Walk records `first` to `last` of one segment; returns the number after the last that was looked at."""
+        return lib.sc_answers_fill(self._cdata, self._senders, segment.cdata, first, last)  # type: ignore[no-any-return]
+
+    def told(self) -> list[tuple[int, memoryview]]:
+        """(slot of a sender, answers framed as packets) of the last call, valid until the next."""
+        count = self._cdata.senders
+        if count == 1:  # as mostly
+            return [(self._slots[0], self._packets[: self._ends[0]])]
+        ends = ffi.unpack(self._ends, count)
+        parts = zip([0, *ends], ends, strict=False)
+        return [
+            (slot, self._packets[start:end])
+            for slot, (start, end) in zip(ffi.unpack(self._slots, count), parts, strict=True)
+        ]
 
 
 def can_segment(line: socket.socket) -> bool:

@@ -6,9 +6,9 @@ a full segment, and a sender that broke the rules.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from attrs import define, field, frozen
+from attrs import define, field
 
 from sequencer._native import STOP_ALL, STOP_FULL, STOP_REASONS, OrderKernel
 
@@ -17,19 +17,15 @@ if TYPE_CHECKING:
     from rewinder.log import MessageLog
 
 
-@frozen
-class Outcome:
+class Outcome(NamedTuple):
     """What became of one batch: counts of messages, and why it ended early (None when all were taken).
 
-    The stamped ones have consecutive sender sequences and stream numbers; `sequence` and `number` are those of
-    the last of them, or of the sender's last record before when there are none.
+    The stamped ones have consecutive sender sequences and stream numbers.
     """
 
     stamped: int
     duplicates: int
     refusal: str | None
-    sequence: int
-    number: int
 
 
 @define(eq=False)
@@ -72,4 +68,4 @@ class Ordering:
             self.stamped += stamped
             self.duplicates += duplicates
         refusal = None if kernel.stop == STOP_ALL else STOP_REASONS[kernel.stop]
-        return Outcome(stamped, duplicates, refusal, kernel.sequence, kernel.number)
+        return Outcome(stamped, duplicates, refusal)

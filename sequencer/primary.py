@@ -14,7 +14,6 @@ from attrs import define, field
 from rewinder.errors import StorageFull
 from rewinder.promise import PROMISE_FILE
 from rewinder.record import SENDER_BYTES, Kind, Stamp, admission_payload, epoch_payload
-from sequencer._native import CommitKernel
 from sequencer.commit import Commit
 from sequencer.followers import Followers
 
@@ -52,7 +51,6 @@ class Primary:
     commit: Commit = field(init=False)
     followers: Followers = field(init=False)
     storage_error: str | None = field(default=None, init=False)
-    _acknowledgements: CommitKernel = field(init=False)
     _storage_retry_ns: int = field(default=0, init=False)
     _sync_due_ns: int | None = field(default=None, init=False)
 
@@ -81,8 +79,8 @@ class Primary:
             if not self.voter.adopt(self.epoch):
                 raise StorageFull(log.storage.describe(PROMISE_FILE), 0)
             self.submit.refuse = self._ended_sentence()
+        self.submit.open()
         self.commit = Commit(self.write_quorum, start, log.commit)
-        self._acknowledgements = CommitKernel(log.senders, log.commit)
         self.followers = Followers(
             self.epoch,
             self.commit,
@@ -136,7 +134,7 @@ class Primary:
                 self.submit.refuse = None
         work += self.publisher.publish(number, now_ns)
         if number > before:
-            self.submit.committed(self._acknowledge(before + 1, number), now_ns)
+            self.submit.committed(before + 1, number, now_ns)
         if moved or number > before:
             self.followers.moved(now_ns)
         work += self.followers.tell(now_ns)
@@ -147,14 +145,17 @@ class Primary:
             self._look_for_room(now_ns)
         return work
 
-    def deadline_ns(self) -> int | None:
+    def deadline_ns(self) -> int:
         """When a turn is wanted though nothing arrives."""
-        retry_ns = self._storage_retry_ns if self.storage_error is not None else None
-        deadlines = (self._sync_due_ns, self.followers.deadline_ns(), retry_ns)
-        return min((each for each in deadlines if each is not None), default=None)
+        due_ns = self.publisher.deadline_ns()
+        for other_ns in (self._sync_due_ns, self.followers.deadline_ns()):
+            if other_ns is not None and other_ns < due_ns:
+                due_ns = other_ns
+        return due_ns if self.storage_error is None else min(due_ns, self._storage_retry_ns)
 
-    def handle_timer(self, _now_ns: int) -> None:
-        """The turn itself does what is due."""
+    def handle_timer(self, now_ns: int) -> None:
+        """Heartbeats; the turn itself does what else is due."""
+        self.publisher.handle_timer(now_ns)
 
     def _admit(self, voter: str, incarnation: int) -> None:
         """Write that a voter which had lost its vote has caught up."""
@@ -189,17 +190,6 @@ class Primary:
             self._sync_due_ns = None
         log.sync()
         return log.synced
-
-    def _acknowledge(self, first: int, last: int) -> list[int]:
-        """Slots of the senders that have records among `first..last`."""
-        slots: dict[int, None] = {}
-        while first <= last:
-            segment = self.log.segment_of(first)
-            through = min(last, segment.last)
-            for slot in self._acknowledgements.run(segment, first, through):
-                slots[slot] = None
-            first = through + 1
-        return list(slots)
 
     def _look_for_room(self, now_ns: int) -> None:
         self._storage_retry_ns = now_ns + STORAGE_RETRY_NS

@@ -266,14 +266,12 @@ class SequencerProcess(Node):
         self.report("primary", epoch=primary.epoch, last=log.last, commit=log.commit)
         self.candidate.announce(primary.epoch, now_ns)
         self.candidate.end(failed=False)
-        self.pump.timers.watch(publisher)
+        self.pump.timers.watch(primary)
 
     def _lead(self, primary: Primary, now_ns: int) -> int:
         """A primary's turn."""
         work = primary.turn(now_ns)
-        timers = self.pump.timers
-        timers.watch(primary.publisher)
-        timers.watch(primary)
+        self.pump.timers.watch(primary)
         self.orders.turn(self.log.commit, now_ns)
         self._progress.look(self.log.last, self.log.commit, now_ns)
         self._look_for_quorum(primary, now_ns)

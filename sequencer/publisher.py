@@ -61,6 +61,8 @@ class Publisher:
     next_number: int
     cadence: Cadence = field(factory=Cadence)
     ended: bool = field(default=False, init=False)
+    behind: bool = field(default=False, init=False)
+    """True while packets wait for a socket."""
     _outgoing: Outgoing = field(init=False)
     _retry_ns: int | None = field(default=None, init=False)
     _unfinished: bool = field(default=False, init=False)  # the turn was full: the next one follows at once
@@ -78,34 +80,35 @@ class Publisher:
             if not self.behind:
                 if self.next_number > commit:
                     break
-                segment = self.log.segment_of(self.next_number)
-                following = self._outgoing.fill(segment, self.next_number, commit)
-                if following == self.next_number:
-                    # Stamped when datagrams were larger: it can only be replayed, and receivers will ask for it.
-                    self.counters.add("publish.oversized")
-                    following += 1
-                self.next_number = following
-                for line in self.lines:
-                    line.sent = 0
+                self._fill(commit)
             work += self._send(now_ns)
             if self._retry_ns is not None:
                 break
         self._unfinished = self._retry_ns is None and (self.behind or self.next_number <= commit)
         if work:
             self.cadence.sent(now_ns)
-        if self.log.ended is not None and self.next_number > self.log.ended and not self.ended:
+        ended = self.log.ended
+        if ended is not None and self.next_number > ended and not self.ended:
             self.ended = True
             self.cadence.sent(now_ns)
         return work
 
-    @property
-    def behind(self) -> bool:
-        """True while packets wait for a socket."""
-        return any(line.sent < self._outgoing.count for line in self.lines)
+    def _fill(self, commit: int) -> None:
+        """Pack the next batch."""
+        segment = self.log.segment_of(self.next_number)
+        following = self._outgoing.fill(segment, self.next_number, commit)
+        if following == self.next_number:
+            # Stamped when datagrams were larger: it can only be replayed, and receivers will ask for it.
+            self.counters.add("publish.oversized")
+            following += 1
+        self.next_number = following
+        for line in self.lines:
+            line.sent = 0
 
     def _send(self, now_ns: int) -> int:
         """Bring every line to the end of the present batch; returns datagrams sent."""
         total = 0
+        self.behind = False
         for line in self.lines:
             while line.sent < self._outgoing.count:
                 try:
@@ -113,6 +116,7 @@ class Publisher:
                 except BlockingIOError:
                     self.counters.add(f"publish.{line.name}.full")
                     self._retry_ns = now_ns + RETRY_NS
+                    self.behind = True
                     break
                 except OSError as error:
                     if line.segmented and refuses_segments(error):
@@ -130,7 +134,7 @@ class Publisher:
 
     # timers
 
-    def deadline_ns(self) -> int | None:
+    def deadline_ns(self) -> int:
         """When the next heartbeat, or the next try on a full socket, is due."""
         if self._retry_ns is not None:
             return self._retry_ns

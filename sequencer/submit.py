@@ -11,7 +11,6 @@ have. A sender that logs in at a number is then told of its records from there o
 from __future__ import annotations
 
 import struct
-from collections import deque
 from typing import TYPE_CHECKING
 
 from attrs import define, field
@@ -20,6 +19,7 @@ from rewinder.errors import LogError, StorageFull
 from rewinder.record import SENDER_BYTES
 from rewinder.replay import END_PATIENCE_NS
 from rewinder.service import Denied, Granted
+from sequencer._native import AnswerKernel
 from sequencer.tracing import Tracer
 
 if TYPE_CHECKING:
@@ -32,62 +32,32 @@ if TYPE_CHECKING:
     from rewinder.log import MessageLog
     from rewinder.service import Client
     from sequencer._native import TraceKernel
-    from sequencer.ordering import Ordering, Outcome
+    from sequencer.ordering import Ordering
     from souptcp import LoginRequest
 
 BACKLOG_LIMIT_RECORDS = 1 << 18
 """Stamped records that may wait for their commit; above it no sender is read, and TCP holds them back."""
 
+ANSWERED_RUNS = 4096
+"""Runs of records that are told of in one go; what became committed together may be more."""
+
 _ANSWER = struct.Struct(">QQI")
-
-
-@define(eq=False)
-class Run:
-    """Records of one sender at consecutive numbers: `count` of them, that end with `sequence` at `number`."""
-
-    sequence: int
-    number: int
-    count: int
 
 
 @define(eq=False)
 class Submission:
     """What the port knows of one logged-in sender.
 
-    `runs` are its records that it is still to be told of: they were stamped on this connection, after the first
-    answer, and most are not committed yet. What is older comes out of the log (`trace`), before them.
+    It is told of what becomes committed after its first answer, except while older records are read out of the log
+    for it (`trace`): those come first, and what becomes committed meanwhile is then read there too.
     """
 
     name: bytes  # six characters, as in the record's stamp
     slot: int  # in the sender table; -1 before its first message
     wanted: int  # the number from which on it wants to be told of its records; 0 for none
     answered: bool = False
+    told: int = 0  # the commit number up to which its answers leave nothing out
     trace: TraceKernel | None = None
-    runs: deque[Run] = field(factory=deque)
-
-    def stamped(self, outcome: Outcome) -> None:
-        """Note what was stamped of one batch."""
-        runs = self.runs
-        if runs and runs[-1].number == outcome.number - outcome.stamped:
-            run = runs[-1]
-            run.sequence, run.number = outcome.sequence, outcome.number
-            run.count += outcome.stamped
-        else:
-            runs.append(Run(outcome.sequence, outcome.number, outcome.stamped))
-
-    def told(self, commit: int) -> list[bytes]:
-        """The answers for what is committed up to `commit`, and was not told yet."""
-        runs, answers = self.runs, []
-        while runs and runs[0].number <= commit:
-            run = runs.popleft()
-            answers.append(_ANSWER.pack(run.sequence, run.number, run.count))
-        if runs:
-            run = runs[0]
-            rest = run.number - commit
-            if rest < run.count:
-                answers.append(_ANSWER.pack(run.sequence - rest, commit, run.count - rest))
-                run.count = rest
-        return answers
 
 
 @define(eq=False)
@@ -110,6 +80,7 @@ class SubmitPort:
     over: bool = field(default=False, init=False)
     """The end of the session is committed: whoever comes is told what he has in it, and that nothing follows."""
     _clients: dict[bytes, Client] = field(factory=dict, init=False)
+    _answers: AnswerKernel = field(init=False)
     _by_slot: dict[int, Client] = field(factory=dict, init=False)
     _tracer: Tracer = field(init=False)
     _paused: bool = field(default=False, init=False)
@@ -168,8 +139,6 @@ class SubmitPort:
             self.on_storage_full(error)
             client.close(f"nothing can be stamped: {error}", now_ns)
             return
-        if outcome.stamped and state.answered:  # what it sends before its first answer is in that answer
-            state.stamped(outcome)
         if outcome.duplicates:
             self.counters.add("submit.duplicates", outcome.duplicates)
             if state.answered:
@@ -195,21 +164,26 @@ class SubmitPort:
 
     # the primary's side
 
+    def open(self) -> None:
+        """This node is primary now: from here on `committed` tells of everything that becomes so."""
+        self._answers = AnswerKernel(self.log.senders, self.log.commit, ANSWERED_RUNS)
+
     @property
     def holding(self) -> bool:
         """Whether senders are held back."""
         return self._paused
 
-    def committed(self, slots: list[int], now_ns: int) -> None:
-        """Answer the senders in these slots of the sender table."""
-        for slot in slots:
-            client = self._by_slot.get(slot)
-            if client is not None:
-                if client.state.answered:
-                    self._answer(client)
-                else:
-                    self._answer_first(client, now_ns)
-                client.flush(now_ns)
+    def committed(self, first: int, last: int, now_ns: int) -> None:
+        """Records `first` to `last`, which is the commit number now, became committed: answer their senders."""
+        log, kernel = self.log, self._answers
+        while first <= last:
+            segment = log.segment_of(first)
+            following = kernel.fill(segment, first, min(last, segment.last))
+            for slot, packets in kernel.told():
+                client = self._by_slot.get(slot)
+                if client is not None:
+                    self._answer(client, first, packets, now_ns)
+            first = following
 
     def press(self, now_ns: int) -> None:
         """End a turn: hold senders back while too much waits for its commit, or while `held` is set."""
@@ -245,7 +219,7 @@ class SubmitPort:
         sequence, number = self.log.senders.last_of(state.name)
         if number > self.log.commit:
             return
-        state.answered = True
+        state.answered, state.told = True, self.log.commit
         client.send_unsequenced(_ANSWER.pack(sequence, number, 0))
         if state.wanted > 0:
             state.trace = self._tracer.begin(state.name, state.wanted, number)
@@ -258,30 +232,33 @@ class SubmitPort:
     def _trace(self, client: Client, now_ns: int) -> None:
         """Tell a sender more out of the log. It is not read until that is all: so little waits to be told after it."""
         state: Submission = client.state
-        trace = state.trace
-        assert trace is not None
-        try:
-            answers = self._tracer.advance(trace)
-        except LogError as error:
-            self.counters.add("submit.unreadable")
-            client.close(f"what was committed of {client.user} cannot be read: {error}", now_ns)
-            return
-        if answers:
-            client.send_unsequenced_batch(answers)
-        if not trace.done:
-            client.pause()
-            client.want_room(hungry=True)
-            return
-        state.trace = None
-        self._answer(client)
+        while state.trace is not None:
+            try:
+                answers = self._tracer.advance(state.trace)
+            except LogError as error:
+                self.counters.add("submit.unreadable")
+                client.close(f"what was committed of {client.user} cannot be read: {error}", now_ns)
+                return
+            if answers:
+                client.send_unsequenced_batch(answers)
+            if not state.trace.done:
+                client.pause()
+                client.want_room(hungry=True)
+                return
+            # What became committed while this was read is read now.
+            _, number = self.log.senders.committed_of(state.slot)
+            state.trace = self._tracer.begin(state.name, state.trace.last + 1, number)
+        state.told = self.log.commit
         if self.over:
             self._end(client, now_ns)
         elif not self._paused:
             client.resume(now_ns)
 
-    def _answer(self, client: Client) -> None:
-        """Tell a sender what has become committed, unless something older has to be told first."""
+    def _answer(self, client: Client, first: int, packets: memoryview, now_ns: int) -> None:
+        """Tell a sender what it has among the records from `first` on; what is older comes before that."""
         state: Submission = client.state
-        if state.trace is None:
-            for answer in state.told(self.log.commit):
-                client.send_unsequenced(answer)
+        if not state.answered:
+            self._answer_first(client, now_ns)
+            client.flush(now_ns)
+        elif state.trace is None and first > state.told:
+            client.send(packets, now_ns)

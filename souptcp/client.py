@@ -74,6 +74,7 @@ class ClientSession(Session):
             raise LocalProtocolError(
                 f"the server would give up after {heartbeat_timeout_ms} ms, before our first heartbeat"
             )
+        self._takes_unsequenced = codec.server_unsequenced
         self._heard_ns = now_ns
         self._requested = check_session(session)
         self._next_number = 0
@@ -116,8 +117,11 @@ class ClientSession(Session):
         if self._heard_ns is None:
             self._heard_ns = now_ns
 
-    def _deadlines(self) -> list[tuple[int, str]]:
-        return [] if self.closing else self._silence("server")
+    def _given_up_ns(self) -> int | None:
+        return None if self.closing else self._silent_ns()
+
+    def _why_given_up(self) -> str:
+        return f"nothing from the server for {self.timeout_ns / 1e9:g} s"
 
     def _last_word(self, reason: str) -> bytes:
         return self._debug_packet(reason) if self.state is State.ACTIVE else b""

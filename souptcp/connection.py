@@ -22,6 +22,7 @@ from souptcp.session import HEARTBEAT_NS, TIMEOUT_NS
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from native.messages import Messages
     from souptcp.events import Event
     from souptcp.session import Session
 
@@ -97,6 +98,24 @@ class Connection:
             if count < len(space):
                 return
 
+    def take(self, now_ns: int) -> Messages | None:
+        """What one read brings, if that is unsequenced messages: the most frequent case, without the price of events.
+
+        Valid until something is read again. None when there is nothing, or something else; then, and while
+        `session.waiting`, go on with `read`.
+        """
+        session = self.session
+        if not session.between_packets or self._closed:
+            return None
+        try:
+            count = self.socket.recv_into(session.space())
+        except BlockingIOError:
+            return None
+        except OSError as error:  # the kernel says it once: `read` finds it here
+            self._failure = self._failure or _explain(error)
+            return None
+        return session.received_run(count, now_ns) if count else None
+
     def write(self, now_ns: int, *, more: bool = False) -> bool:
         """Send what is queued; True when nothing is left. Call again when the socket is writable.
 
@@ -119,6 +138,26 @@ class Connection:
             if count < len(view):
                 return False
         return True
+
+    def send(self, packets: memoryview, now_ns: int) -> bool:
+        """Send whole packets that are framed already, behind what is queued; True when nothing is left.
+
+        What the socket does not take now is copied, and waits for `write`. Only for a session that is logged in.
+        """
+        session, count = self.session, 0
+        if not (session.has_output or self._closed or self._failure):
+            try:
+                count = self.socket.send(packets)
+            except BlockingIOError:
+                pass
+            except OSError as error:
+                self._failure = _explain(error)
+                return True
+            session.sent(now_ns)
+            if count == len(packets):
+                return True
+        session.send_framed(packets[count:])
+        return False
 
     def close(self, now_ns: int, patience_ns: int = 0) -> bool:
         """Close in an orderly way; True when it is done.

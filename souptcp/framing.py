@@ -16,6 +16,7 @@ A codec keeps nothing, so one instance serves any number of sessions.
 
 from __future__ import annotations
 
+import struct
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -43,6 +44,8 @@ without any a peer could fill the buffer for ever."""
 LINE_FEED = 0x0A
 
 _TYPES = frozenset(PacketType)
+
+_HEADER = struct.Struct(">HB")
 
 
 class Packet(NamedTuple):
@@ -149,7 +152,7 @@ class SoupBinTcp(Codec):
             raise LocalProtocolError(
                 f"a payload of {len(payload)} bytes: a packet has at most {PAYLOAD_LIMIT}"
             )
-        return b"".join((length.to_bytes(2, "big"), bytes((kind,)), payload))
+        return b"".join((_HEADER.pack(length, kind), payload))
 
     def pack(self, out: bytearray, kind: int, messages: Messages) -> None:
         """See `Codec.pack`."""

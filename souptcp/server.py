@@ -146,12 +146,15 @@ class ServerSession(Session):
                 f"a server of {self.codec.name} {self.codec.version} sends no unsequenced data"
             )
 
-    def _deadlines(self) -> list[tuple[int, str]]:
-        if self.closing:
-            return []
+    def _given_up_ns(self) -> int | None:
         if self.state is State.ACTIVE:
-            return self._silence("client")
-        return [(self._login_deadline_ns, f"no login within {self._login_timeout_ns / 1e9:g} s")]
+            return self._silent_ns()
+        return None if self.closing else self._login_deadline_ns
+
+    def _why_given_up(self) -> str:
+        if self.state is State.ACTIVE:
+            return f"nothing from the client for {self.timeout_ns / 1e9:g} s"
+        return f"no login within {self._login_timeout_ns / 1e9:g} s"
 
     def _last_word(self, reason: str) -> bytes:
         if self.state is State.ACTIVE:

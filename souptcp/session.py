@@ -59,6 +59,8 @@ RUN_ROWS = 4096
 OUTPUT_LIMIT_BYTES = 16 << 20
 """Application data kept for a peer that does not read; then `OutputFull`. Owners mostly stop long before."""
 
+_NOTHING = memoryview(b"")
+
 
 class State(Enum):
     """Where a session is; the value is how error texts say it."""
@@ -94,9 +96,10 @@ class Session(ABC):
         self._end = 0
         self._reader = RunReader(self._view, RUN_ROWS)
         self._queued = bytearray()
-        self._leaving = memoryview(b"")  # what the transport is sending: nothing is ever appended to it
+        self._leaving = _NOTHING  # what the transport is sending: nothing is ever appended to it
         self._sent_ns = 0
         self._heard_ns: int | None = None
+        self._takes_unsequenced = True
         self._paused = False
         self._reason: str | None = None
         self._reported = False
@@ -108,6 +111,9 @@ class Session(ABC):
 
         Empty only when the buffer is full of packets whose events were not asked for.
         """
+        if self._start == self._end:
+            self._start = self._end = 0
+            return self._view
         if self._start:
             rest = self._end - self._start
             self._view[:rest] = self._view[self._start : self._end]
@@ -134,6 +140,29 @@ class Session(ABC):
             rest = rest[len(piece) :]
             yield from self.received(len(piece), now_ns)
 
+    @property
+    def between_packets(self) -> bool:
+        """Whether it is logged in, and has consumed everything that was received: `received_run` may follow."""
+        return self._start == self._end and self.state is State.ACTIVE
+
+    @property
+    def waiting(self) -> bool:
+        """Whether something was received and not consumed: `received(0)` goes on with it."""
+        return self._start != self._end
+
+    def received_run(self, count: int, now_ns: int) -> Messages | None:
+        """`received` for the most frequent case, without the price of events, for a session between packets.
+
+        `count` bytes, at least one, were read into `space()`. Returns the unsequenced messages that they begin with;
+        None when they begin with something else. What is behind those is `waiting` afterwards.
+        """
+        self._end = count
+        self._heard_ns = now_ns
+        if not self._takes_unsequenced:
+            return None
+        messages = self._run(PacketType.UNSEQUENCED, 0)
+        return messages if len(messages) else None
+
     def disconnected(self, reason: str) -> Iterator[Event]:
         """Note that the connection is gone, and why. Queued output is dropped."""
         if self._end > self._start and not self.closing:
@@ -141,11 +170,16 @@ class Session(ABC):
         self.state = State.CLOSED
         self._start = self._end = 0
         self._queued.clear()
-        self._leaving = memoryview(b"")
+        self._leaving = _NOTHING
         self._reason = self._reason or reason
         return self._report()
 
     # output
+
+    @property
+    def has_output(self) -> bool:
+        """Whether anything waits for the transport."""
+        return bool(self._queued or self._leaving)
 
     @property
     def output_bytes(self) -> int:
@@ -161,20 +195,30 @@ class Session(ABC):
 
     def output_sent(self, count: int, now_ns: int) -> None:
         """Note that the transport took the first `count` bytes of `output_view()`."""
-        if not 0 <= count <= len(self._leaving):
-            raise LocalProtocolError(f"{count} bytes sent of {len(self._leaving)} that were on offer")
-        self._leaving = self._leaving[count:]
+        offered = len(self._leaving)
+        if not 0 <= count <= offered:
+            raise LocalProtocolError(f"{count} bytes sent of {offered} that were on offer")
+        self._leaving = self._leaving[count:] if count < offered else _NOTHING
         if count:
             self.sent(now_ns)
 
     def take_output(self, now_ns: int) -> bytes:
         """All the output, taken for sent."""
         data = bytes(self._leaving) + bytes(self._queued)
-        self._leaving = memoryview(b"")
+        self._leaving = _NOTHING
         self._queued.clear()
         if data:
             self.sent(now_ns)
         return data
+
+    def send_framed(self, packets: Payload) -> None:
+        """Queue whole packets that are framed already, or the rest of what the transport took in part.
+
+        Raises OutputFull.
+        """
+        self._require(State.ACTIVE, "send framed packets")
+        self._room_for(len(packets))
+        self._queued += packets
 
     def sent(self, now_ns: int) -> None:
         """Bytes went out by another way (a file sent to the socket): no heartbeat is due for a while.
@@ -187,17 +231,19 @@ class Session(ABC):
 
     def deadline_ns(self) -> int | None:
         """When `handle_timer` wants to be called next; None for never. Later packets only postpone it."""
-        deadlines = [deadline for deadline, _ in self._deadlines()]
+        given_up_ns = self._given_up_ns()
         if self.state is State.ACTIVE:
-            deadlines.append(self._sent_ns + self.heartbeat_ns)
-        return min(deadlines, default=None)
+            heartbeat_ns = self._sent_ns + self.heartbeat_ns
+            if given_up_ns is None or heartbeat_ns < given_up_ns:
+                return heartbeat_ns
+        return given_up_ns
 
     def handle_timer(self, now_ns: int) -> Iterator[Event]:
         """Do what is due: queue a heartbeat, or give the peer up."""
-        for deadline, reason in self._deadlines():
-            if now_ns >= deadline:
-                self._finish(reason)
-                return self._report()
+        given_up_ns = self._given_up_ns()
+        if given_up_ns is not None and now_ns >= given_up_ns:
+            self._finish(self._why_given_up())
+            return self._report()
         if self.state is State.ACTIVE and now_ns - self._sent_ns >= self.heartbeat_ns:
             if not self.output_bytes:  # else what waits says as much, once the peer reads
                 self._queued += self.codec.frame(self._HEARTBEAT)
@@ -235,19 +281,20 @@ class Session(ABC):
     # for subclasses
 
     @abstractmethod
-    def _deadlines(self) -> list[tuple[int, str]]:
-        """When the peer is given up, and why, in the present state."""
+    def _given_up_ns(self) -> int | None:
+        """When the peer is given up in the present state; None for never."""
+
+    @abstractmethod
+    def _why_given_up(self) -> str:
+        """Why it is, in one sentence."""
 
     @abstractmethod
     def _last_word(self, reason: str) -> bytes:
         """Frame what tells a peer that broke the protocol why the session ends; may be empty."""
 
-    def _silence(self, peer: str) -> list[tuple[int, str]]:
-        if self._paused or self._heard_ns is None:
-            return []
-        return [
-            (self._heard_ns + self.timeout_ns, f"nothing from the {peer} for {self.timeout_ns / 1e9:g} s")
-        ]
+    def _silent_ns(self) -> int | None:
+        """When the peer has been silent for too long; None while it cannot be."""
+        return None if self._paused or self._heard_ns is None else self._heard_ns + self.timeout_ns
 
     def _finish(self, reason: str) -> None:
         self.state = State.CLOSING
@@ -309,8 +356,9 @@ class Session(ABC):
             raise LocalProtocolError(f"cannot {what} {self.state.value}")
 
     def _room_for(self, size: int) -> None:
-        if self.output_bytes + size > self.output_limit_bytes:
-            raise OutputFull(f"{self.output_bytes} bytes wait already for a peer that does not read")
+        waiting = len(self._leaving) + len(self._queued)
+        if waiting + size > self.output_limit_bytes:
+            raise OutputFull(f"{waiting} bytes wait already for a peer that does not read")
 
     def _send(self, kind: int, payload: Payload) -> None:
         """Queue one packet of the application."""

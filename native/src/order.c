@@ -54,6 +54,4 @@ void sc_order(sc_segment *tail, sc_senders *senders, uint32_t slot, uint64_t tim
     result->duplicates = duplicates;
     result->stamped = row - duplicates;
     result->stop = stop;
-    result->sequence = sender->sequence;
-    result->number = sender->number;
 }

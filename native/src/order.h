@@ -24,8 +24,6 @@ typedef struct {
     uint32_t stamped;    /* rows that became records */
     uint32_t duplicates; /* rows that were in the stream already */
     int32_t stop;        /* SC_ORDER_*: why the rows after `taken` were left alone */
-    uint64_t sequence;   /* the sender's last record afterwards: its sender sequence ... */
-    uint64_t number;     /* ... and its stream number */
 } sc_order_result;
 /* [/cdef] */
 

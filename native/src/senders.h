@@ -13,7 +13,7 @@
 typedef struct {
     uint8_t sender[6];
     uint8_t used;
-    uint8_t reserved;            /* zero between calls */
+    uint8_t reserved;
     uint64_t sequence;           /* last sender sequence in the log, 0 before the first */
     uint64_t number;             /* the stream number it has */
     uint64_t committed_sequence; /* last sender sequence that is committed */
@@ -34,8 +34,6 @@ int32_t sc_senders_find(const sc_senders *table, const uint8_t *sender);
 int32_t sc_senders_add(sc_senders *table, const uint8_t *sender);
 void sc_senders_note(sc_senders *table, const uint8_t *sender, uint64_t sequence, uint64_t number);
 void sc_senders_reset(sc_senders *table);
-uint32_t sc_senders_commit(sc_senders *table, const sc_segment *segment, uint64_t from, uint64_t to,
-                           uint32_t *dirty, uint32_t dirty_capacity);
 /* [/cdef] */
 
 #define SC_SENDERS_CAPACITY_LIMIT (1u << 24)
@@ -51,12 +49,7 @@ uint32_t sc_senders_commit(sc_senders *table, const sc_segment *segment, uint64_
  * slot gets one; when the table is full nothing is noted, so callers that must not lose him call
  * sc_senders_add first.
  *
- * sc_senders_reset: every sender's sequence and number become 0; slots, names and what is committed stay.
- *
- * sc_senders_commit: records from..to of the segment became committed: moves committed_sequence and
- * committed_number of the senders of its data records. The part of from..to that the segment does not hold is
- * passed over. Each slot that changed is written once to `dirty`; returns how many were written. With
- * dirty_capacity below the number of senders some slots may move without being told. */
+ * sc_senders_reset: every sender's sequence and number become 0; slots, names and what is committed stay. */
 
 _Static_assert(sizeof(sc_sender) == 40, "Python reads senders as 40-byte rows");
 

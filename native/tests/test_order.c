@@ -42,7 +42,7 @@ static void stamps_in_order(fixture *f, sc_senders *senders)
     CHECK(result.taken == 5 && result.stamped == 5 && result.duplicates == 0);
     CHECK(result.stop == SC_ORDER_ALL);
     CHECK(f->segment.count == 5);
-    CHECK(result.sequence == 5 && result.number == f->segment.first + 4);
+    CHECK(senders->rows[0].sequence == 5 && senders->rows[0].number == f->segment.first + 4);
     sc_message records[5];
     CHECK(sc_segment_rows(&f->segment, f->segment.first, 5, 1 << 20, records) == 5);
     for (uint32_t i = 0; i < 5; i++) {

@@ -20,8 +20,7 @@ from rewinder.segment import segment_name
 from rewinder.service import Client, Denied, Granted
 from seqcast._native import Outbox
 from seqcast.submission import Submission
-from sequencer import tracing
-from sequencer._native import CommitKernel
+from sequencer import submit, tracing
 from sequencer.ordering import Ordering
 from sequencer.submit import SubmitPort
 from souptcp import SOUPBINTCP, LoginRequest, ServerSession
@@ -49,6 +48,10 @@ class FakeConnection:
         if self.takes:
             self.sent += self.session.take_output(now_ns)
         return not self.session.output_bytes
+
+    def send(self, packets: memoryview, now_ns: int) -> bool:
+        self.session.send_framed(packets)
+        return self.write(now_ns)
 
     def abandon(self) -> None:
         """Nothing is open."""
@@ -159,7 +162,7 @@ class Port:
             self.log, Ordering(self.log, 1000), admission, self.counters, clock, lambda _error: None
         )
         self.submit.refuse = None
-        self.kernel = CommitKernel(self.log.senders, self.log.commit)
+        self.submit.open()
 
     def log_in(self, user: str, number: int = 0) -> Peer:
         session = ServerSession(SOUPBINTCP, now_ns=0)
@@ -181,13 +184,7 @@ class Port:
         """Records up to `number` (all) are committed, and the turn ends."""
         first, last = self.log.commit + 1, self.log.last if number is None else number
         self.log.commit = max(last, self.log.commit)
-        slots: dict[int, None] = {}
-        while first <= last:
-            segment = self.log.segment_of(first)
-            through = min(last, segment.last)
-            slots |= dict.fromkeys(self.kernel.run(segment, first, through))
-            first = through + 1
-        self.submit.committed(list(slots), 0)
+        self.submit.committed(first, last, 0)
         self.submit.press(0)
 
     def fill(self, sender: str, count: int, *, first: int = 1) -> None:
@@ -272,13 +269,43 @@ def test_a_run_that_is_committed_in_part_is_told_in_parts() -> None:
     assert peer.told() == [(12, 13, 6)]
 
 
-def test_a_batch_that_does_not_fit_a_segment_is_one_run() -> None:
+def test_a_run_over_several_segments_is_told_in_parts() -> None:
     port = Port(1 << 17)
     peer = port.log_in("ALPHA")
     peer.submit(1, 4000)
-    assert len(port.log.segments) > 1
+    firsts = [*port.log.segments[1:], port.log.last + 1]
+    assert len(firsts) > 1
     port.commit()
-    assert peer.told() == [(0, 0, 0), (4000, 4001, 4000)]
+    before = [2, *firsts]
+    parts = [(end - 2, end - 1, end - begin) for begin, end in zip(before, firsts, strict=False)]
+    assert peer.told() == [(0, 0, 0), *parts]
+
+
+def test_more_runs_than_are_told_in_one_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(submit, "ANSWERED_RUNS", 3)
+    port = Port()
+    alpha, beta = port.log_in("ALPHA"), port.log_in("BETA")
+    port.fill("GAMMA", 1)
+    for sequence in range(1, 6):
+        alpha.submit(sequence, 1)
+        beta.submit(sequence, 1)
+    late = port.log_in("GAMMA")
+    port.commit()
+    assert alpha.told() == [(0, 0, 0), *((n, 2 * n + 1, 1) for n in range(1, 6))]
+    assert beta.told() == [(0, 0, 0), *((n, 2 * n + 2, 1) for n in range(1, 6))]
+    assert late.told() == [(1, 2, 0)]
+
+
+def test_what_the_first_answer_covers_is_not_told_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though it was given in the middle of going through what became committed with it."""
+    monkeypatch.setattr(submit, "ANSWERED_RUNS", 1)
+    port = Port()
+    port.fill("ALPHA", 1)
+    port.fill("BETA", 1)
+    port.fill("ALPHA", 1, first=2)
+    alpha = port.log_in("ALPHA", 1)
+    port.commit()
+    assert alpha.told() == [(2, 4, 0), (1, 2, 1), (2, 4, 1)]
 
 
 def test_a_duplicate_is_answered_with_nothing_new() -> None:
@@ -363,7 +390,11 @@ def test_a_trace_goes_on_from_turn_to_turn_and_what_comes_meanwhile_is_told_afte
     port.submit.press(0)
     assert not peer.reading
     peer.room()
-    assert peer.told() == [runs[2], runs[3], (10, 15, 2)]
+    assert peer.told() == [runs[2], runs[3]]
+    assert not peer.reading  # what it sent meanwhile is committed, too, and is read in the next turn
+    port.submit.press(0)
+    peer.room()
+    assert peer.told() == [(10, 15, 2)]
     assert peer.reading
     peer.submit(11, 1)
     port.commit()
@@ -509,7 +540,7 @@ def test_every_frame_is_told_its_number_once_whatever_breaks(data: st.DataObject
             assert peer is not None
             for payload in peer.raw():
                 answer = submission.answer(payload)
-                for back in range(answer.count):
+                for back in range(answer.frames):
                     assert numbers.setdefault(answer.sequence - back, answer.number - back) == (
                         answer.number - back
                     )

@@ -18,16 +18,16 @@ from rewinder.promise import Promise
 from rewinder.record import Flags, Stamp
 from rewinder.replication import Answer
 from rewinder.voter import Voter
+from sequencer._native import AnswerKernel
 from sequencer.commit import Commit
 from sequencer.followers import Followers
-from sequencer.submit import Run, Submission, SubmitPort
+from sequencer.submit import SubmitPort
 from sequencer.takeover import Takeover
 from sequencer.tracing import Tracer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from sequencer.ordering import Outcome
 
 _HEAD = struct.Struct(">QB")
 
@@ -152,24 +152,28 @@ def _readmission() -> list[Any]:
 
 def _runs() -> list[Any]:
     """Frames of one sender are told as if no record of another lay between."""
+    ordinary = AnswerKernel.told
 
-    def stamped(self: Submission, outcome: Outcome) -> None:
-        count = outcome.stamped + sum(run.count for run in self.runs)
-        self.runs.clear()
-        self.runs.append(Run(outcome.sequence, outcome.number, count))
+    def told(self: AnswerKernel) -> list[tuple[int, memoryview]]:
+        return [(slot, _joined(bytes(packets))) for slot, packets in ordinary(self)]
 
-    return [mock.patch.object(Submission, "stamped", stamped)]
+    return [mock.patch.object(AnswerKernel, "told", told)]
+
+
+def _joined(packets: bytes) -> memoryview:
+    """Answers, framed as packets, as one that tells of all their frames."""
+    counts = [int.from_bytes(packets[end - 4 : end], "big") for end in range(23, len(packets) + 1, 23)]
+    return memoryview(packets[-23:-4] + sum(counts).to_bytes(4, "big"))
 
 
 def _part() -> list[Any]:
-    """A run is told as a whole as soon as a part of it is committed."""
-    ordinary = Submission.told
+    """What became committed is told together with what is not yet."""
+    ordinary = SubmitPort.committed
 
-    def told(self: Submission, commit: int) -> list[bytes]:
-        begun = [run.number for run in self.runs if run.number - run.count < commit]
-        return ordinary(self, max(begun, default=commit))
+    def committed(self: SubmitPort, first: int, _last: int, now_ns: int) -> None:
+        ordinary(self, first, self.log.last, now_ns)
 
-    return [mock.patch.object(Submission, "told", told)]
+    return [mock.patch.object(SubmitPort, "committed", committed)]
 
 
 def _trace() -> list[Any]:
@@ -188,7 +192,7 @@ GUARDS: dict[str, tuple[Callable[[], list[Any]], str, int, int]] = {
     "readmission": (_readmission, "disks", 3, 120),
     "runs": (_runs, "mixed", 3, 10),
     "part": (_part, "mixed", 3, 10),
-    "trace": (_trace, "mixed", 3, 10),
+    "trace": (_trace, "mixed", 1, 10),
 }
 """Name of each guard: what takes it away, the faults that need it, voters, and seeds within which it is missed."""
 
