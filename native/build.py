@@ -34,6 +34,7 @@ HEADERS = (
     "outbox.h",
     "delivery.h",
     "wait.h",
+    "express.h",
 )
 
 _CDEF = re.compile(r"/\* \[cdef\] \*/(.*?)/\* \[/cdef\] \*/", re.DOTALL)

@@ -230,20 +230,22 @@ class BlockPacker:
 class Ready:
     """Waits for ready descriptors of an epoll set (`wait.h`), at most SC_WAIT_MAX in one call."""
 
-    __slots__ = ("_address", "_words")
+    __slots__ = ("_words", "address")
 
     def __init__(self) -> None:
-        self._address = ffi.new("sc_ready[]", lib.SC_WAIT_MAX)
-        self._words = (
-            memoryview(ffi.buffer(self._address)).cast("B").cast("I")
-        )  # descriptor, events, and so on
+        self.address = ffi.new("sc_ready[]", lib.SC_WAIT_MAX)  # for adapters only
+        # Descriptor, events, and so on.
+        self._words = memoryview(ffi.buffer(self.address)).cast("B").cast("I")
 
     def wait(self, epoll: int, timeout_ns: int, spin_ns: int) -> list[tuple[int, int]]:
         """(descriptor, events) of those that are ready; waits at most `timeout_ns`, the first `spin_ns` awake.
 
         Empty when the time is over, or a signal came. Raises OSError.
         """
-        count = lib.sc_wait(epoll, self._address, lib.SC_WAIT_MAX, timeout_ns, spin_ns)
+        return self.listed(lib.sc_wait(epoll, self.address, lib.SC_WAIT_MAX, timeout_ns, spin_ns))
+
+    def listed(self, count: int) -> list[tuple[int, int]]:
+        """What a wait that returned `count` has put at `address`. Raises OSError when it is a negative errno."""
         if count == 0:
             return []
         words = self._words

@@ -15,6 +15,7 @@ import select
 import signal
 import socket
 import time
+from collections.abc import Callable
 from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 
@@ -24,7 +25,6 @@ from rewinder._native import Ready
 from rewinder.clock import Clock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from types import FrameType
 
 IDLE_LIMIT_NS = 1_000_000_000
@@ -122,6 +122,10 @@ class Timers:
         return ran
 
 
+Wait = Callable[[int, int, int], list[tuple[int, int]]]
+"""wait(epoll, timeout_ns, spin_ns): what is ready, as `Ready.wait` gives it."""
+
+
 class Pump(Protocol):
     """Whoever hands ready descriptors to their handlers, turn by turn, and runs the timers that are due."""
 
@@ -146,6 +150,9 @@ class Pump(Protocol):
 
     def drop(self, fileno: int) -> None:
         """Forget a descriptor that is closed already."""
+
+    def wait_by(self, wait: Wait) -> None:
+        """Let `wait` find out what is ready, where there is an epoll set to ask."""
 
     def stop(self) -> None:
         """End `run` after the present turn."""
@@ -177,7 +184,7 @@ class EpollPump:
     turns: int = field(default=0, init=False)
     clock: Clock = field(factory=Clock, init=False)
     _epoll: select.epoll = field(factory=select.epoll, init=False)
-    _ready: Ready = field(factory=Ready, init=False)
+    _wait: Wait = field(factory=lambda: Ready().wait, init=False)
     _awake_ns: int = field(init=False)
     _handlers: dict[int, Callable[[int, int], int]] = field(factory=dict, init=False)
     _wake: tuple[socket.socket, socket.socket] | None = field(default=None, init=False)
@@ -208,6 +215,10 @@ class EpollPump:
         """Forget a descriptor that is closed already."""
         self._handlers.pop(fileno, None)
 
+    def wait_by(self, wait: Wait) -> None:
+        """Let `wait` find out what is ready."""
+        self._wait = wait
+
     def stop(self) -> None:
         """End `run` after the present turn."""
         self.stopping = True
@@ -234,7 +245,7 @@ class EpollPump:
     def turn(self, limit_ns: int = IDLE_LIMIT_NS) -> int:
         """One turn; waits at most `limit_ns` for something to do. Returns how much was done."""
         patience_ns = self._patience(limit_ns) if limit_ns else 0
-        ready = self._ready.wait(self._epoll.fileno(), patience_ns, self._awake_ns)
+        ready = self._wait(self._epoll.fileno(), patience_ns, self._awake_ns)
         now_ns = self.clock.read()
         self.turns += 1
         work = 0

@@ -74,6 +74,20 @@ class Application(Protocol):
         """The client is gone."""
 
 
+class Bypass(Protocol):
+    """Whoever moves the packets of a client past its session while that is in its most frequent state.
+
+    That is: logged in, read, with nothing received or queued that waits.
+    """
+
+    def close(self, closed: bool) -> None:
+        """Whether the connection is to be left alone."""
+
+    @property
+    def traffic(self) -> tuple[int, int]:
+        """When something came that way last, and when something went, in monotonic nanoseconds; 0 for never."""
+
+
 @define(eq=False)
 class Client:
     """One connection of a service. `state` belongs to the application.
@@ -90,6 +104,7 @@ class Client:
     logged_in: bool = False
     gone: bool = False
     mid_packet: bool = False
+    bypass: Bypass | None = None
     _events: int = READABLE
     _paused: bool = False
     _hungry: bool = False
@@ -166,6 +181,14 @@ class Client:
         if events != self._events:
             self._events = events
             self.service.pump.change(self.connection.fileno(), events)
+            if self.bypass is not None:
+                self.bypass.close(not self.steady)
+
+    @property
+    def steady(self) -> bool:
+        """Whether it is in its most frequent state; see `Bypass`."""
+        session = self.session
+        return self._events == READABLE and session.between_packets and not session.has_output
 
     # the pump's side
 
@@ -180,6 +203,8 @@ class Client:
                     self.service.application.writable(self, now_ns)
         if events & ~WRITABLE and not self.gone:
             work += self._read(now_ns)
+        if self.bypass is not None:
+            self.bypass.close(not self.steady)
         return work
 
     def _read(self, now_ns: int) -> int:
@@ -199,7 +224,11 @@ class Client:
 
     def deadline_ns(self) -> int | None:
         """When the session wants its timer."""
-        return None if self.gone else self.session.deadline_ns()
+        if self.gone:
+            return None
+        if self.bypass is not None:
+            self.session.note_traffic(*self.bypass.traffic)
+        return self.session.deadline_ns()
 
     def handle_timer(self, now_ns: int) -> None:
         """Heartbeats and time-outs of the session."""

@@ -312,8 +312,7 @@ class Sender:
         self._check_failure()
         self._begin()
         try:
-            if self._uplink.behind:
-                self._uplink.write(self._pump.clock.read())
+            self._uplink.write(self._pump.clock.read())
             self._pump.turn(limit_ns)
         except SeqcastError as error:
             self._fail(error)
@@ -322,8 +321,7 @@ class Sender:
     def _finish(self, now_ns: int) -> int:
         """The end of a turn: what acknowledgements made room for leaves too."""
         self._intake.go_on()
-        if self._uplink.behind:
-            self._uplink.write(now_ns)
+        self._uplink.write(now_ns)
         self._uplink.look_after(now_ns)
         return 0
 

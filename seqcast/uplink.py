@@ -97,18 +97,12 @@ class Uplink:
         self._not_before_ns = now_ns
         self._connect(now_ns)
 
-    @property
-    def behind(self) -> bool:
-        """Whether anything waits for the connection that there is."""
-        client = self.client
-        return client is not None and (
-            client.has_output or not self.submission.outbox.all_sent or self._events != READABLE
-        )
-
     def write(self, now_ns: int) -> None:
         """Send what waits, as much as the connection takes."""
-        connection = self._connection
-        if connection is None:
+        connection, outbox = self._connection, self.submission.outbox
+        if connection is None or (
+            outbox.all_sent and self._events == READABLE and not connection.session.has_output
+        ):
             return
         try:
             empty = not connection.wants_write or self._mid_frame() or connection.write(now_ns)

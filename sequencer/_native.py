@@ -1,4 +1,4 @@
-"""Adapter of the kernels of a primary: `order.h`, `publish.h`, `answers.h`, `trace.h`."""
+"""Adapter of the kernels of a primary: `order.h`, `publish.h`, `answers.h`, `trace.h`, `express.h`."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import os
 from typing import TYPE_CHECKING
 
 from native import ffi, lib
-from native.messages import MessageTable
+from native.messages import MessageTable, address_of
+from rewinder._native import Ready
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Iterable
 
     from native.messages import Messages
     from rewinder.segment import Segment
@@ -118,7 +120,7 @@ class AnswerKernel:
     It tells of `runs` runs at most in one call.
     """
 
-    __slots__ = ("_cdata", "_ends", "_packets", "_parts", "_senders", "_slots")
+    __slots__ = ("_ends", "_parts", "_senders", "_slots", "cdata", "packets")
 
     def __init__(self, senders: SenderTable, commit: int, runs: int) -> None:
         """Take up the table where records up to `commit` are committed already."""
@@ -130,24 +132,29 @@ class AnswerKernel:
         packets = ffi.new("uint8_t[]", runs * lib.SC_ANSWER_PACKET_BYTES)
         self._slots, self._ends = ffi.new("uint32_t[]", runs), ffi.new("uint32_t[]", runs)
         heads, inside = ffi.new("uint32_t[]", runs), ffi.new("sc_run[]", runs)
-        self._parts = (packets, heads, inside, ffi.new("uint32_t[]", table.capacity))  # which C has no hold on
-        self._cdata = ffi.new("sc_answers *", {"capacity": runs, "slots": self._slots, "ends": self._ends})
-        self._cdata.packets, self._cdata.heads, self._cdata.runs, self._cdata.open = self._parts
-        self._packets = memoryview(ffi.buffer(packets)).cast("B")
+        self._parts = (
+            packets,
+            heads,
+            inside,
+            ffi.new("uint32_t[]", table.capacity),
+        )  # which C has no hold on
+        self.cdata = ffi.new("sc_answers *", {"capacity": runs, "slots": self._slots, "ends": self._ends})
+        self.cdata.packets, self.cdata.heads, self.cdata.runs, self.cdata.open = self._parts
+        self.packets = memoryview(ffi.buffer(packets)).cast("B")
 
     def fill(self, segment: Segment, first: int, last: int) -> int:
         """Walk records `first` to `last` of one segment; returns the number after the last that was looked at."""
-        return lib.sc_answers_fill(self._cdata, self._senders, segment.cdata, first, last)  # type: ignore[no-any-return]
+        return lib.sc_answers_fill(self.cdata, self._senders, segment.cdata, first, last)  # type: ignore[no-any-return]
 
     def told(self) -> list[tuple[int, memoryview]]:
         """(slot of a sender, answers framed as packets) of the last call, valid until the next."""
-        count = self._cdata.senders
+        count = self.cdata.senders
         if count == 1:  # as mostly
-            return [(self._slots[0], self._packets[: self._ends[0]])]
+            return [(self._slots[0], self.packets[: self._ends[0]])]
         ends = ffi.unpack(self._ends, count)
         parts = zip([0, *ends], ends, strict=False)
         return [
-            (slot, self._packets[start:end])
+            (slot, self.packets[start:end])
             for slot, (start, end) in zip(ffi.unpack(self._slots, count), parts, strict=True)
         ]
 
@@ -165,19 +172,19 @@ def refuses_segments(error: OSError) -> bool:
 class Outgoing:
     """A batch of MoldUDP64 downstream packets, packed from the log and sent on connected sockets."""
 
-    __slots__ = ("_cdata", "count")
+    __slots__ = ("cdata", "count")
 
     def __init__(self, session: bytes, datagrams: int, datagram_bytes: int) -> None:
         pointer = lib.sc_outgoing_new(session, datagrams, datagram_bytes)
         if pointer == ffi.NULL:
             raise MemoryError(f"no memory for {datagrams} datagrams of {datagram_bytes} bytes")
-        self._cdata = ffi.gc(pointer, lib.sc_outgoing_free)
+        self.cdata = ffi.gc(pointer, lib.sc_outgoing_free)
         self.count = 0
 
     def fill(self, segment: Segment, number: int, last: int) -> int:
         """Pack records `number..last`; returns the number after the last packed one."""
-        following: int = lib.sc_outgoing_fill(self._cdata, segment.cdata, number, last)
-        self.count = lib.sc_outgoing_count(self._cdata)
+        following: int = lib.sc_outgoing_fill(self.cdata, segment.cdata, number, last)
+        self.count = lib.sc_outgoing_count(self.cdata)
         return following
 
     def send(self, line: socket.socket, start: int, *, segmented: bool) -> int:
@@ -193,12 +200,104 @@ class Outgoing:
             for index in range(start, self.count):
                 line.send(self._datagram(index))
             return self.count - start
-        sent: int = lib.sc_outgoing_send(self._cdata, fileno, start, segmented)
+        sent: int = lib.sc_outgoing_send(self.cdata, fileno, start, segmented)
         if sent < 0:
             raise OSError(-sent, os.strerror(-sent))
         return sent
 
+    def filled(self) -> None:
+        """C has filled it meanwhile."""
+        self.count = lib.sc_outgoing_count(self.cdata)
+
     def _datagram(self, index: int) -> bytes:
         """The bytes of one packet."""
         length = ffi.new("uint32_t *")
-        return bytes(ffi.buffer(lib.sc_outgoing_datagram(self._cdata, index, length), length[0]))
+        return bytes(ffi.buffer(lib.sc_outgoing_datagram(self.cdata, index, length), length[0]))
+
+
+class LaneKernel:
+    """The `sc_lane` of one connection."""
+
+    __slots__ = ("_buffer", "cdata")
+
+    def __init__(self, fileno: int, slot: int, buffer: memoryview) -> None:
+        self._buffer = buffer
+        self.cdata = ffi.new("sc_lane *", {"fd": fileno, "slot": slot, "capacity": len(buffer)})
+        self.cdata.buffer = address_of(buffer)
+
+    def close(self, closed: bool) -> None:
+        """Whether it is to be left alone."""
+        self.cdata.closed = closed
+
+    @property
+    def traffic(self) -> tuple[int, int]:
+        """When something was heard last, and when something was sent; 0 for never. Monotonic nanoseconds."""
+        return self.cdata.heard_ns, self.cdata.told_ns
+
+    def left(self) -> tuple[int, int, int]:
+        """(start, end, duplicates): bytes of the buffer that are left to the owner, whose they are from now on."""
+        lane = self.cdata
+        left = (lane.start, lane.end, lane.duplicates)
+        lane.start = lane.end = lane.duplicates = 0
+        return left
+
+    def untold(self) -> tuple[int, int]:
+        """(start, end) of the answers that the socket did not take; the owner's from now on."""
+        lane = self.cdata
+        untold = (lane.untold, lane.untold_end)
+        lane.untold = lane.untold_end = 0
+        return untold
+
+
+class ExpressKernel:
+    """Calls `sc_express_run`."""
+
+    __slots__ = ("_keep", "_ready", "cdata")
+
+    LANE_LIMIT = 1 << 13
+
+    def __init__(
+        self,
+        senders: SenderTable,
+        outgoing: Outgoing,
+        answers: AnswerKernel,
+        lines: Iterable[int],
+        payload_limit: int,
+        rows: int,
+    ) -> None:
+        """`lines` are descriptors of connected sockets, one or two."""
+        self._ready = Ready()
+        table, by_fd = MessageTable(rows), ffi.new("sc_lane *[]", self.LANE_LIMIT)
+        by_slot = ffi.new("sc_lane *[]", senders.cdata.capacity)
+        self._keep = (senders, outgoing, answers, table, by_fd, by_slot)
+        x = self.cdata = ffi.new("sc_express *")
+        x.senders, x.outgoing, x.answers = senders.cdata, outgoing.cdata, answers.cdata
+        x.rows, x.row_capacity, x.payload_limit = table.rows, rows, payload_limit
+        x.by_fd, x.by_slot, x.lane_limit = by_fd, by_slot, self.LANE_LIMIT
+        for line in lines:
+            x.lines[x.line_count] = line
+            x.line_count += 1
+
+    def set(self, lane: LaneKernel, *, on: bool) -> None:
+        """Take up a lane, or give it up."""
+        pointer = lane.cdata if on else ffi.NULL
+        self.cdata.by_fd[lane.cdata.fd] = pointer
+        self.cdata.by_slot[lane.cdata.slot] = pointer
+
+    def run(
+        self,
+        tail: Segment,
+        segmented: Iterable[bool],
+        epoll: int,
+        timeout_ns: int,
+        spin_ns: int,
+        stay_ns: int,
+    ) -> list[tuple[int, int]]:
+        """Wait, and take turns; returns what is ready for others. Raises OSError."""
+        x, ready = self.cdata, self._ready
+        x.tail = tail.cdata
+        for index, each in enumerate(segmented):
+            x.segmented[index] = each
+        return ready.listed(
+            lib.sc_express_run(x, epoll, ready.address, lib.SC_WAIT_MAX, timeout_ns, spin_ns, stay_ns)
+        )

@@ -99,6 +99,19 @@ class Primary:
         """Whether the start of the epoch is committed."""
         return self.log.commit >= self.commit.epoch_start
 
+    @property
+    def calm(self) -> bool:
+        """Whether all is committed and told, and what comes now needs nobody's decision."""
+        log, submit = self.log, self.submit
+        return (
+            log.last == log.commit
+            and submit.open_to_all
+            and self.voter.epoch == self.epoch
+            and log.ended is None
+            and self.publisher.idle
+            and self.storage_error is None
+        )
+
     def end_session(self) -> int:
         """Write the end-of-session record; returns its number. Submissions are refused from now on."""
         log = self.log

@@ -19,6 +19,7 @@ from rewinder.record import STAMP_BYTES
 from rewinder.replication import Query
 from sequencer.candidate import Candidate
 from sequencer.elector import RankElector
+from sequencer.express import Express
 from sequencer.mending import mend
 from sequencer.ordering import Ordering
 from sequencer.orders import Orders
@@ -267,6 +268,9 @@ class SequencerProcess(Node):
         self.candidate.announce(primary.epoch, now_ns)
         self.candidate.end(failed=False)
         self.pump.timers.watch(primary)
+        if Express.suits(primary):
+            self.submit.express = Express(primary, self.pump)
+            self.pump.wait_by(self.submit.express.wait)
 
     def _lead(self, primary: Primary, now_ns: int) -> int:
         """A primary's turn."""

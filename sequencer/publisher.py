@@ -63,12 +63,12 @@ class Publisher:
     ended: bool = field(default=False, init=False)
     behind: bool = field(default=False, init=False)
     """True while packets wait for a socket."""
-    _outgoing: Outgoing = field(init=False)
+    outgoing: Outgoing = field(init=False)
     _retry_ns: int | None = field(default=None, init=False)
     _unfinished: bool = field(default=False, init=False)  # the turn was full: the next one follows at once
 
     def __attrs_post_init__(self) -> None:
-        self._outgoing = Outgoing(self.log.session, BATCH_DATAGRAMS, self.datagram_bytes)
+        self.outgoing = Outgoing(self.log.session, BATCH_DATAGRAMS, self.datagram_bytes)
 
     def publish(self, commit: int, now_ns: int) -> int:
         """Send records up to `commit`; returns how many datagrams left, over all lines."""
@@ -93,10 +93,21 @@ class Publisher:
             self.cadence.sent(now_ns)
         return work
 
+    @property
+    def idle(self) -> bool:
+        """Whether everything that it was given has left, and `published` may follow."""
+        return not self.behind and self._retry_ns is None
+
+    def published(self, next_number: int, now_ns: int, *, behind: bool) -> None:
+        """Everything below `next_number` was packed past this; `behind`: the last batch has not left on every line."""
+        self.next_number, self.behind = next_number, behind
+        self.outgoing.filled()
+        self.cadence.sent(now_ns)
+
     def _fill(self, commit: int) -> None:
         """Pack the next batch."""
         segment = self.log.segment_of(self.next_number)
-        following = self._outgoing.fill(segment, self.next_number, commit)
+        following = self.outgoing.fill(segment, self.next_number, commit)
         if following == self.next_number:
             # Stamped when datagrams were larger: it can only be replayed, and receivers will ask for it.
             self.counters.add("publish.oversized")
@@ -110,9 +121,9 @@ class Publisher:
         total = 0
         self.behind = False
         for line in self.lines:
-            while line.sent < self._outgoing.count:
+            while line.sent < self.outgoing.count:
                 try:
-                    sent = self._outgoing.send(line.socket, line.sent, segmented=line.segmented)
+                    sent = self.outgoing.send(line.socket, line.sent, segmented=line.segmented)
                 except BlockingIOError:
                     self.counters.add(f"publish.{line.name}.full")
                     self._retry_ns = now_ns + RETRY_NS

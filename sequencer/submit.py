@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from rewinder.log import MessageLog
     from rewinder.service import Client
     from sequencer._native import TraceKernel
+    from sequencer.express import Express
     from sequencer.ordering import Ordering
     from souptcp import LoginRequest
 
@@ -80,7 +81,9 @@ class SubmitPort:
     over: bool = field(default=False, init=False)
     """The end of the session is committed: whoever comes is told what he has in it, and that nothing follows."""
     _clients: dict[bytes, Client] = field(factory=dict, init=False)
-    _answers: AnswerKernel = field(init=False)
+    answers: AnswerKernel = field(init=False)
+    express: Express | None = field(default=None, init=False)
+    """Who takes connections past this port while there is nothing to decide."""
     _by_slot: dict[int, Client] = field(factory=dict, init=False)
     _tracer: Tracer = field(init=False)
     _paused: bool = field(default=False, init=False)
@@ -140,13 +143,18 @@ class SubmitPort:
             client.close(f"nothing can be stamped: {error}", now_ns)
             return
         if outcome.duplicates:
-            self.counters.add("submit.duplicates", outcome.duplicates)
-            if state.answered:
-                sequence, number = self.log.senders.committed_of(state.slot)
-                client.send_unsequenced(_ANSWER.pack(sequence, number, 0))
+            self.note_duplicates(client, outcome.duplicates)
         if outcome.refusal is not None:
             self.counters.add("submit.refused")
             client.close(outcome.refusal, now_ns)
+
+    def note_duplicates(self, client: Client, count: int) -> None:
+        """Messages of a sender were in the stream already: tell it how far it is."""
+        state: Submission = client.state
+        self.counters.add("submit.duplicates", count)
+        if state.answered:
+            sequence, number = self.log.senders.committed_of(state.slot)
+            client.send_unsequenced(_ANSWER.pack(sequence, number, 0))
 
     def writable(self, client: Client, now_ns: int) -> None:
         """The sender took its answers: if there is more to tell out of the log, go on."""
@@ -157,6 +165,8 @@ class SubmitPort:
     def ended(self, client: Client) -> None:
         """Forget a sender's connection."""
         state: Submission = client.state
+        if self.express is not None:
+            self.express.drop(client)
         if self._clients.get(state.name) is client:
             del self._clients[state.name]
         if self._by_slot.get(state.slot) is client:
@@ -166,16 +176,21 @@ class SubmitPort:
 
     def open(self) -> None:
         """This node is primary now: from here on `committed` tells of everything that becomes so."""
-        self._answers = AnswerKernel(self.log.senders, self.log.commit, ANSWERED_RUNS)
+        self.answers = AnswerKernel(self.log.senders, self.log.commit, ANSWERED_RUNS)
 
     @property
     def holding(self) -> bool:
         """Whether senders are held back."""
         return self._paused
 
+    @property
+    def open_to_all(self) -> bool:
+        """Whether messages may enter, and no sender is held back."""
+        return self.refuse is None and not self.held and not self._paused
+
     def committed(self, first: int, last: int, now_ns: int) -> None:
         """Records `first` to `last`, which is the commit number now, became committed: answer their senders."""
-        log, kernel = self.log, self._answers
+        log, kernel = self.log, self.answers
         while first <= last:
             segment = log.segment_of(first)
             following = kernel.fill(segment, first, min(last, segment.last))
@@ -262,3 +277,5 @@ class SubmitPort:
             client.flush(now_ns)
         elif state.trace is None and first > state.told:
             client.send(packets, now_ns)
+            if self.express is not None and client.bypass is None:
+                self.express.admit(client)

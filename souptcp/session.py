@@ -130,6 +130,17 @@ class Session(ABC):
             self._heard_ns = now_ns  # any packet counts as life, and so does a piece of one
         return self._events(now_ns)
 
+    def received_elsewhere(self, start: int, end: int, now_ns: int) -> None:
+        """Bytes `start` to `end` of an empty `space()` were received by another way: they are `waiting` now."""
+        self._start, self._end = start, end
+        self._heard_ns = now_ns
+
+    def note_traffic(self, heard_ns: int, sent_ns: int) -> None:
+        """Whole packets came and went by another way, last at these times."""
+        if self._heard_ns is not None:
+            self._heard_ns = max(self._heard_ns, heard_ns)
+        self._sent_ns = max(self._sent_ns, sent_ns)
+
     def receive(self, data: bytes, now_ns: int) -> Iterator[Event]:
         """`received` for callers that have the bytes: copies them in, in pieces. Ask for all the events."""
         rest = memoryview(data)

@@ -11,6 +11,7 @@ from seqcast.testing.world import MICROSECOND
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from rewinder.pump import Wait
     from seqcast.testing.machine import Machine
 
 UTC_EPOCH_NS = 1_800_000_000_000_000_000
@@ -70,6 +71,9 @@ class SimPump:
     def drop(self, fileno: int) -> None:
         """Forget a descriptor that is closed already."""
         self._handlers.pop(fileno, None)
+
+    def wait_by(self, wait: Wait) -> None:
+        """There is nothing to wait for: turns come by themselves."""
 
     def stop(self) -> None:
         """End after the present turn."""
