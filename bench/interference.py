@@ -31,7 +31,7 @@ from seqcast.child import ChildCommand
 from seqcast.latency import LatencyHistogram
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
     from bench.bus import Bus
@@ -54,6 +54,8 @@ STRANGERS_PACKETS = (1 << 32) - 1
 """More than they move until they are stopped."""
 
 QUIET = "undisturbed"
+REPLAY = "full replay"
+STRANGERS = "two strangers"
 
 
 def measure(bench: Bench) -> dict[str, Any]:
@@ -80,6 +82,9 @@ def measure(bench: Bench) -> dict[str, Any]:
             name: {**_figures(rounds, quiet), "evidence": evidence.get(name, [])}
             for name, rounds in done.items()
         },
+        "replay_beside_strangers": latency_ratios(
+            _latencies(done.get(REPLAY, ()), "delivered"), _latencies(done.get(STRANGERS, ()), "delivered")
+        ),
     }
 
 
@@ -121,7 +126,7 @@ def _disturbances(
         yield
         bus.processes.tell_to_end(client)
         bus.processes.wait(lambda: client.status is not None, CLIENT_SECONDS, "the replay did not end")
-        noted("full replay", {"bytes_per_second": round(bytes_per_second(result_of(client), 0))})
+        noted(REPLAY, {"bytes_per_second": round(bytes_per_second(result_of(client), 0))})
 
     @contextmanager
     def strangers() -> Iterator[None]:
@@ -137,21 +142,15 @@ def _disturbances(
         "stuck rewinder": stuck_rewinder,
     }
     if bench.baselines is not None:
-        found |= {"full replay": full_replay, "two strangers": strangers}
+        found |= {REPLAY: full_replay, STRANGERS: strangers}
     return {**found, "undisturbed again": nothing}
 
 
 def _figures(rounds: list[BusRound], quiet: list[BusRound]) -> dict[str, Any]:
     """Latencies and the primary's work, and both beside the undisturbed rounds."""
     figures: dict[str, Any] = {}
-    for what, (process, key) in {
-        "delivered": ("received", "latencies"),
-        "acknowledged": ("sent", "acknowledged"),
-    }.items():
-        ours, theirs = (
-            [LatencyHistogram.from_state(getattr(each, process)[key]) for each in some]
-            for some in (rounds, quiet)
-        )
+    for what in ("delivered", "acknowledged"):
+        ours, theirs = _latencies(rounds, what), _latencies(quiet, what)
         figures[what] = latencies(ours)
         figures[f"{what}_ratio"] = latency_ratios(ours, theirs)
     for what, work in {
@@ -165,6 +164,11 @@ def _figures(rounds: list[BusRound], quiet: list[BusRound]) -> dict[str, Any]:
     ).as_plain(3)
     figures["cpu_us_per_message"] = cpu(rounds)
     return figures
+
+
+def _latencies(rounds: Sequence[BusRound], what: str) -> list[LatencyHistogram]:
+    states = (each.received["latencies"] if what == "delivered" else each.sent[what] for each in rounds)
+    return [LatencyHistogram.from_state(state) for state in states]
 
 
 def _per_message(each: BusRound) -> float:

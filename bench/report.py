@@ -249,6 +249,9 @@ def _interference(result: dict[str, Any]) -> list[str]:
         lines.append(
             f"  {name}: acknowledged, p99 ratio {_range(ratio)}; work {_range(each['primary_work_ratio'])}"
         )
+    if beside := result["replay_beside_strangers"]:
+        ratios = ", ".join(f"{percent} {_range(beside[percent])}" for percent in ("p50", "p99"))
+        lines.append(f"  full replay / two strangers, delivered: {ratios}")
     return lines
 
 

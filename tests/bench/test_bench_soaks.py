@@ -66,6 +66,7 @@ def test_every_disturbance_takes_place(monkeypatch: pytest.MonkeyPatch) -> None:
         assert "two strangers" in names
         assert noted["full replay"][0]["bytes_per_second"] > 0
     assert QUIET in render(result)
+    assert result["interference"]["replay_beside_strangers"] is None  # nothing was measured by itself
 
 
 def test_memory_is_flat_however_many_messages_pass() -> None:
