@@ -87,10 +87,11 @@ class Process:
         # In nanoseconds where the kernel counts them so (/proc/schedstat), else in its ticks, which are 10 ms.
         if (scheduled := self._scheduled()) is not None:
             return scheduled[0]
-        # proc_pid_stat(5): the name may hold spaces and brackets; utime and stime are fields 14 and 15.
-        text = (self._directory / "stat").read_text(encoding="utf-8", errors="replace")
-        fields = text.rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return sum(self._ticked())
+
+    def kernel_seconds(self) -> float:
+        """The kernel's part of that, in ticks of 10 ms."""
+        return self._ticked()[1]
 
     def queued_seconds(self) -> float:
         """Time that it was ready to run and had no processor; 0 where the kernel does not say."""
@@ -110,6 +111,13 @@ class Process:
     @property
     def _directory(self) -> Path:
         return Path(f"/proc/{self.child.process.pid}")
+
+    def _ticked(self) -> tuple[float, float]:
+        """Seconds of its own and of the kernel's for it."""
+        # proc_pid_stat(5): the name may hold spaces and brackets; utime and stime are fields 14 and 15.
+        text = (self._directory / "stat").read_text(encoding="utf-8", errors="replace")
+        own, kernel = map(int, text.rpartition(")")[2].split()[11:13])
+        return own / os.sysconf("SC_CLK_TCK"), kernel / os.sysconf("SC_CLK_TCK")
 
     def _scheduled(self) -> tuple[float, float] | None:
         """Seconds that its threads ran, and that they waited for a processor."""

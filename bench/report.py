@@ -196,16 +196,19 @@ def _codec(result: dict[str, Any]) -> list[str]:
 
 def _scale(result: dict[str, Any]) -> list[str]:
     lines = [
-        "scale: messages a second (median), sequencer us a message (median), and that beside the first step's"
+        "scale: messages a second, sequencer us a message, and that beside the first step's; the kernel's part of it, "
+        "and the rest beside the first step's; medians"
     ]
     for name, steps in result.items():
-        rows = [[name, "messages/s", "sequencer us", "flatness"]]
+        rows = [[name, "messages/s", "sequencer us", "flatness", "kernel us", "flatness of the rest"]]
         rows += [
             [
                 f"{each[name]:,}",
                 f"{each['messages_per_second']['median']:,.0f}",
                 f"{each['sequencer_us_per_message']['median']:.2f}",
                 f"{each['flatness']['median']:.2f}",
+                f"{each['kernel_us_per_message']['median']:.2f}",
+                f"{each['own_flatness']['median']:.2f}",
             ]
             for each in steps
         ]

@@ -48,8 +48,8 @@ class BusRound:
     """What came of one round.
 
     `received` is of the slowest receiver, `others` of the others, `status` the primary's at the end, and `cpu_seconds`
-    processor time by process, that of receivers together. `queued_seconds` is how long each node was ready to run and
-    had no processor, `turns` how many turns the primary took.
+    processor time by process, that of receivers together. `kernel_seconds` is the kernel's part of what each node used,
+    `queued_seconds` how long it was ready to run and had no processor, `turns` how many turns the primary took.
     """
 
     load: Load
@@ -60,6 +60,7 @@ class BusRound:
     position: int
     """Stream number of the first message."""
     others: list[dict[str, Any]] = field(factory=list)
+    kernel_seconds: dict[str, float] = field(factory=dict)
     queued_seconds: dict[str, float] = field(factory=dict)
     turns: int = 0
 
@@ -176,8 +177,8 @@ def round_on(
             bus.catch_up()  # what it costs the rewinder belongs to the round, even where it lags
         after = _used(bus)
     bus.catch_up()
-    cpu_seconds, queued_seconds = (
-        {name: after[name][kind] - before[name][kind] for name in after} for kind in (0, 1)
+    cpu_seconds, kernel_seconds, queued_seconds = (
+        {name: after[name][kind] - before[name][kind] for name in after} for kind in range(3)
     )
     status = bus.status(bus.primary())
     sent = result_of(sender)
@@ -192,6 +193,7 @@ def round_on(
         status=status,
         position=position,
         others=received[:-1],
+        kernel_seconds=kernel_seconds,
         queued_seconds=queued_seconds,
         turns=status["turns"] - turns,
     )
@@ -204,6 +206,9 @@ def result_of(process: Process) -> dict[str, Any]:
     return process.result
 
 
-def _used(bus: Bus) -> dict[str, tuple[float, float]]:
-    """Processor time of each node so far, and time in which it waited for a processor, in seconds."""
-    return {name: (node.cpu_seconds(), node.queued_seconds()) for name, node in bus.nodes.items()}
+def _used(bus: Bus) -> dict[str, tuple[float, float, float]]:
+    """What each node has used so far, in seconds: processor time, the kernel's part of it, waiting for a processor."""
+    return {
+        name: (node.cpu_seconds(), node.kernel_seconds(), node.queued_seconds())
+        for name, node in bus.nodes.items()
+    }

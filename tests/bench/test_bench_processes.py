@@ -118,6 +118,7 @@ def test_what_a_process_holds_and_waits_for() -> None:
         processes.wait(lambda: bool(process.reports), 20, "it did not get its memory")
         assert 20 << 20 < process.anonymous_bytes() < 60 << 20
         assert process.queued_seconds() >= 0
+        assert 0 <= process.kernel_seconds() <= process.cpu_seconds() + 0.02
 
 
 def test_a_frozen_process_does_nothing_until_it_may() -> None:
