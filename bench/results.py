@@ -35,8 +35,11 @@ HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
 PAGE = HERE / "RESULTS.md"
 
-NO_CODE = (":!bench/results", ":!bench/RESULTS.md")
-"""What may change without a new measurement."""
+CODE = (
+    *("native", "moldudp", "souptcp", "rewinder", "sequencer", "seqcast", "bench", "setup.py"),
+    *(":!bench/results", ":!*.md", ":!native/tests", ":!native/fuzz"),
+)
+"""What may not change without a new measurement."""
 
 QUICK = "--quick"
 
@@ -131,7 +134,7 @@ def is_done(run: Run, code: str, results: Mapping[str, Any], *, quick: bool) -> 
 
 
 def code_of(root: Path = HERE.parent) -> str:
-    """The commit that is checked out; empty where that does not say what the code is."""
+    """The last commit that changed the code; empty where that does not say what the code is."""
     git = shutil.which("git")
     if git is None:
         return ""
@@ -142,7 +145,7 @@ def code_of(root: Path = HERE.parent) -> str:
         )
         return asked.stdout.strip() if asked.returncode == 0 else "?"
 
-    paths = ("--", ".", *NO_CODE)
+    paths = ("--", *CODE)
     return "" if ask("status", "--porcelain", *paths) else ask("log", "-1", "--format=%h", *paths)
 
 
