@@ -101,7 +101,7 @@ def command(
     late. failover: the primary is killed again and again. codec: every decoder and encoder. scale: more receivers,
     more senders, longer logs. interference: a slow receiver, a stuck rewinder and a full replay beside live messages.
     overload: senders offer twice what can be carried. memory: what each process holds after N messages and after 2 N.
-    `all` is all of them, which takes half an hour, or three minutes with --quick.
+    `all` is all of them, which takes half an hour, or two minutes with --quick.
 
     Nodes, senders and receivers are processes on loopback, in a temporary directory (TMPDIR), and every message is
     checked. Small C programs, compiled at the start, do the bare work beside each round: figures are also given as
