@@ -20,7 +20,7 @@ SEEDS ?= 500
 SIM_OPTIONS = $(if $(SEED),--seed $(SEED),--seeds $(SEEDS)) $(if $(FIRST),--first $(FIRST)) $(if $(VOTERS),--voters $(VOTERS)) \
   $(if $(PROFILE),--profile $(PROFILE)) $(if $(WITHOUT),--without $(WITHOUT))
 
-.PHONY: all system build demo test sim lint format types ctest fuzz check sanitize soak docs clean
+.PHONY: all system build demo test sim lint format types ctest fuzz check sanitize soak bench-results docs clean
 
 .SECONDARY: $(C_OBJECTS) $(FUZZ_OBJECTS)
 
@@ -110,6 +110,10 @@ sanitize: build
 # Random faults on a bus of real processes under load. SEED=n does those of an earlier run again.
 soak: build
 	$(BIN)/python tests/chaos --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
+
+# What bench/RESULTS.md shows, measured and drawn; what is of this commit stays. ONLY="throughput scale" FRESH=1
+bench-results: build
+	$(BIN)/python -m bench.results $(ONLY) $(if $(FRESH),--fresh)
 
 # API.md for reading beside the code, HTML for a browser. pdoc is installed for this alone.
 docs: build

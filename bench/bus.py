@@ -2,15 +2,17 @@
 
 It lives in a directory made by `seqcast init`, with its own ports, group and session, that is gone afterwards. With
 one voter there are a sequencer, so that a record is committed when its own log holds it, and a rewinder. With three,
-two sequencers and a rewinder vote, and another rewinder does not.
+two sequencers and a rewinder vote, and another rewinder does not. There may be more that do not vote.
 """
 
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 import time
+from random import SystemRandom
 from typing import TYPE_CHECKING, Any
 
 from attrs import define, evolve, field
@@ -22,6 +24,7 @@ from bench.processes import START_SECONDS, Process, Processes
 from seqcast.child import node_commands
 from seqcast.config import FILE_NAME, read_configuration
 from seqcast.control import ControlClient
+from seqcast.template import choose_base_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,7 +42,18 @@ FILL_RATE = 20_000
 FILLER_USER = "FILL"
 """Who writes the history."""
 
-_DURABILITY_LINE = re.compile(r'^durability = "[a-z]+"$', re.MULTILINE)
+STORED_BYTES = 48
+"""What a message takes in a log beside its payload, at most: stamp, framing, index, a spare segment."""
+
+SPARE = """
+[nodes.{name}]
+role = "rewinder"
+host = "127.0.0.1"
+node_port = {0}
+replay_port = {1}
+request_port = {2}
+"""
+"""One more rewinder, which does not vote."""
 
 
 @define(eq=False)
@@ -80,7 +94,11 @@ class Bus:
         }
 
     def fill(self, messages: int, show: Callable[[int], None]) -> None:
-        """Send a history that nobody receives; returns when every rewinder holds it. `show` is told at the end."""
+        """Send a history that nobody receives; returns when every rewinder holds it. `show` is told at the end.
+
+        Raises BenchError when the disk has no room for it.
+        """
+        self._need_room(messages)
         settings = {**self.worker_settings(messages), "rate": None, "user": FILLER_USER}
         filler = self.processes.start_module("filler", "bench.sender", settings)
         self.processes.wait(
@@ -90,6 +108,16 @@ class Bus:
         )
         self.catch_up()
         show(messages)
+
+    def _need_room(self, messages: int) -> None:
+        directory = self.configuration.path.parent
+        needed = messages * (MESSAGE_BYTES + STORED_BYTES) * len(self.nodes)
+        free = shutil.disk_usage(directory).free
+        if needed > free:
+            raise BenchError(
+                f"{messages:,} messages in {len(self.nodes)} logs need {needed / 1e9:,.0f} GB, "
+                f"{directory} has {free / 1e9:,.0f}: name a larger disk with TMPDIR"
+            )
 
     def primary(self) -> str:
         """The name of the node that is primary. Raises BenchError when there is none."""
@@ -115,8 +143,18 @@ class Bus:
                 time.sleep(0.02)
 
 
-def make_configuration(directory: Path, durability: Durability, voters: int = 1) -> Configuration:
-    """Make a bus in an empty directory with `seqcast init`. Raises BenchError when that fails."""
+def make_configuration(
+    directory: Path,
+    durability: Durability,
+    voters: int = 1,
+    *,
+    spares: tuple[str, ...] = (),
+    segment_mib: int | None = None,
+) -> Configuration:
+    """Make a bus in an empty directory with `seqcast init`, and rewinders named `spares` that do not vote.
+
+    Raises BenchError when that fails.
+    """
     made = subprocess.run(  # noqa: S603  (the arguments are ours)
         [sys.executable, "-P", "-m", "seqcast.cli", "init", "--nodes", str(voters), "--dir", str(directory)],
         capture_output=True,
@@ -127,9 +165,22 @@ def make_configuration(directory: Path, durability: Durability, voters: int = 1)
     if made.returncode != 0:
         raise BenchError(f"seqcast init failed: {made.stderr.strip()}")
     path = directory / FILE_NAME
+    values: dict[str, str] = {"durability": f'"{durability.value}"'}
+    if segment_mib is not None:
+        values["segment_mib"] = str(segment_mib)
     text = path.read_text(encoding="ascii")
-    text, changed = _DURABILITY_LINE.subn(f'durability = "{durability.value}"', text)
-    if changed != 1:
-        raise BenchError(f"{path} does not say once what its durability is")
+    for key, value in values.items():
+        text, changed = re.subn(rf"^{key} = \S+$", f"{key} = {value}", text, flags=re.MULTILINE)
+        if changed != 1:
+            raise BenchError(f"{path} does not say {key} once")
+    for name in spares:
+        text += SPARE.format(*_more_ports(text), name=name)
     path.write_text(text, encoding="ascii")
     return read_configuration(path)
+
+
+def _more_ports(text: str) -> tuple[int, int, int]:
+    """Free ports in a row that the configuration does not have."""
+    while str(base := choose_base_port(SystemRandom())) in text:
+        pass
+    return base, base + 1, base + 2

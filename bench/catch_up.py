@@ -13,8 +13,8 @@ from bench.errors import BenchError
 from bench.figures import Spread
 from bench.payload import MESSAGE_BYTES
 from bench.replay import FILE_PACKETS, PACKET_BYTES, write_packets
-from bench.rounds import result_of
 from bench.scenario import beside
+from bench.soak import Soak
 
 if TYPE_CHECKING:
     from bench.bus import Bus
@@ -25,11 +25,6 @@ LIVE_RATE = 50_000
 
 LIVE_LANE = 1
 """The history is lane 0 of what is checked."""
-
-SLOWEST_RATE = 20_000
-"""Records a second above the live rate; a receiver that is slower is given up."""
-
-START_SECONDS = 30.0
 
 
 def measure(bench: Bench) -> dict[str, Any]:
@@ -61,32 +56,11 @@ def measure(bench: Bench) -> dict[str, Any]:
 
 
 def _round(bench: Bench, bus: Bus, label: str) -> dict[str, Any]:
-    history, processes = bench.settings.records, bus.processes
-    live = processes.start_module(
-        "live", "bench.sender", {**bus.worker_settings(None), "rate": LIVE_RATE, "lane": LIVE_LANE}
-    )
-    processes.wait_ready(live)
-    bench.show(label, 0, history)
-    late = processes.start_module(
-        "late", "bench.latecomer", {**bus.worker_settings(None), "history": history}
-    )
-
-    def merged() -> bool:
-        reports = late.reports
-        if reports:
-            bench.show(label, min(history, reports[-1].get("progress", history)), history)
-        return any("merged" in each for each in reports)
-
-    processes.wait(merged, START_SECONDS + history / SLOWEST_RATE, "the receiver did not merge")
-    processes.tell_to_end(live)
-    processes.wait(lambda: live.status is not None, START_SECONDS, "the live messages did not end")
-    processes.tell_to_end(late)
-    processes.wait(lambda: late.status is not None, START_SECONDS, "the late receiver did not end")
-    sent, result = result_of(live)["sent"], result_of(late)
-    if result["received"] != history + sent:
-        bench.problems.append(f"{label}: {result['received']} messages came, {history + sent} were sent")
-    if result["wrong"]:
-        bench.problems.append(f"{label}: {result['wrong']} messages came out of order, again or changed")
+    history = bench.settings.records
+    soak = Soak.start(bench, bus, label, history=history, rate=LIVE_RATE, lane=LIVE_LANE)
+    reports = soak.receiver.reports
+    soak.wait(lambda: any("merged" in each for each in reports), history, "the receiver did not merge")
+    sent, result = soak.finish()
     if not result["merged_ns"]:
         raise BenchError("the receiver said that it had merged, and not when")
-    return {**result, "live_messages": sent}
+    return {**result, "live_messages": sent["sent"]}

@@ -85,17 +85,50 @@ class Process:
     def cpu_seconds(self) -> float:
         """Processor time that it has used so far, its own and the kernel's for it."""
         # In nanoseconds where the kernel counts them so (/proc/schedstat), else in its ticks, which are 10 ms.
-        process = Path(f"/proc/{self.child.process.pid}")
-        try:
-            threads = [each.read_text(encoding="ascii") for each in process.glob("task/*/schedstat")]
-        except OSError:  # a thread that has just ended
-            threads = []
-        if threads:
-            return sum(int(each.split()[0]) for each in threads) / 1e9
+        if (scheduled := self._scheduled()) is not None:
+            return scheduled[0]
+        return sum(self._ticked())
+
+    def kernel_seconds(self) -> float:
+        """The kernel's part of that, in ticks of 10 ms."""
+        return self._ticked()[1]
+
+    def queued_seconds(self) -> float:
+        """Time that it was ready to run and had no processor; 0 where the kernel does not say."""
+        scheduled = self._scheduled()
+        return 0.0 if scheduled is None else scheduled[1]
+
+    def anonymous_bytes(self) -> int:
+        """Memory that is not pages of files: a log is mapped, and stays in the page cache at will.
+
+        Raises BenchError where the kernel does not say.
+        """
+        for line in (self._directory / "status").read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("RssAnon:"):
+                return int(line.split()[1]) * 1024
+        raise BenchError("this kernel does not tell anonymous memory (RssAnon)")
+
+    @property
+    def _directory(self) -> Path:
+        return Path(f"/proc/{self.child.process.pid}")
+
+    def _ticked(self) -> tuple[float, float]:
+        """Seconds of its own and of the kernel's for it."""
         # proc_pid_stat(5): the name may hold spaces and brackets; utime and stime are fields 14 and 15.
-        text = (process / "stat").read_text(encoding="utf-8", errors="replace")
-        fields = text.rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        text = (self._directory / "stat").read_text(encoding="utf-8", errors="replace")
+        own, kernel = map(int, text.rpartition(")")[2].split()[11:13])
+        return own / os.sysconf("SC_CLK_TCK"), kernel / os.sysconf("SC_CLK_TCK")
+
+    def _scheduled(self) -> tuple[float, float] | None:
+        """Seconds that its threads ran, and that they waited for a processor."""
+        try:
+            threads = [each.read_text(encoding="ascii") for each in self._directory.glob("task/*/schedstat")]
+        except OSError:  # a thread that has just ended
+            return None
+        if not threads:
+            return None
+        ran, waited = zip(*(map(int, each.split()[:2]) for each in threads), strict=True)
+        return sum(ran) / 1e9, sum(waited) / 1e9
 
     def last_words(self) -> str:
         """The last lines that it wrote, for a sentence."""
@@ -193,6 +226,15 @@ class Processes:
     def tell_to_end(self, process: Process) -> None:
         """Send SIGTERM to a process, and do not wait."""
         process.child.signal(signal.SIGTERM)
+
+    @contextmanager
+    def frozen(self, process: Process) -> Iterator[None]:
+        """Meanwhile the process does not run (SIGSTOP)."""
+        process.child.signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            process.child.signal(signal.SIGCONT)
 
     def kill(self, process: Process) -> int:
         """Kill a process with SIGKILL; returns when, in monotonic nanoseconds."""

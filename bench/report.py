@@ -196,21 +196,108 @@ def _codec(result: dict[str, Any]) -> list[str]:
 
 def _scale(result: dict[str, Any]) -> list[str]:
     lines = [
-        "scale: messages a second (median), sequencer us a message (median), and that beside the first step's"
+        "scale: messages a second, sequencer us a message, and that beside the first step's; the kernel's part of it, "
+        "and the rest beside the first step's; medians"
     ]
     for name, steps in result.items():
-        rows = [[name, "messages/s", "sequencer us", "flatness"]]
+        rows = [[name, "messages/s", "sequencer us", "flatness", "kernel us", "flatness of the rest"]]
         rows += [
             [
                 f"{each[name]:,}",
                 f"{each['messages_per_second']['median']:,.0f}",
                 f"{each['sequencer_us_per_message']['median']:.2f}",
                 f"{each['flatness']['median']:.2f}",
+                f"{each['kernel_us_per_message']['median']:.2f}",
+                f"{each['own_flatness']['median']:.2f}",
             ]
             for each in steps
         ]
         lines += _columns(rows)
     return lines
+
+
+def _interference(result: dict[str, Any]) -> list[str]:
+    disturbances = result["disturbances"]
+    rows = [
+        [
+            "due to delivered, us",
+            "p50",
+            "p99",
+            "p99 ratio",
+            "from",
+            "to",
+            "primary us",
+            "us a turn",
+            "queued us",
+        ]
+    ]
+    rows += [
+        [
+            name,
+            *_percentiles(each["delivered"])[:2],
+            *(f"{each['delivered_ratio']['p99'][key]:.2f}" for key in ("median", "min", "max")),
+            f"{each['primary_us_per_message']['median']:.2f}",
+            f"{each['primary_us_per_turn']['median']:.1f}",
+            f"{each['primary_queued_us_per_message']['median']:.2f}",
+        ]
+        for name, each in disturbances.items()
+    ]
+    lines = [
+        f"interference: N=1, {result['rate']:,} messages a second, {result['messages']:,} in a round; ratios to the "
+        "undisturbed rounds; work of the primary for a message, medians",
+        *_columns(rows),
+    ]
+    for name, each in disturbances.items():
+        ratio = each["acknowledged_ratio"]["p99"]
+        lines.append(
+            f"  {name}: acknowledged, p99 ratio {_range(ratio)}; work {_range(each['primary_work_ratio'])}"
+        )
+    if beside := result["replay_beside_strangers"]:
+        ratios = ", ".join(f"{percent} {_range(beside[percent])}" for percent in ("p50", "p99"))
+        lines.append(f"  full replay / two strangers, delivered: {ratios}")
+    return lines
+
+
+def _overload(result: dict[str, Any]) -> list[str]:
+    rows = [
+        ["", *_SPREAD],
+        _spread("can be carried", result["capacity_per_second"], "{:,.0f}"),
+        _spread("offered", result["offered_per_second"], "{:,.0f}"),
+        _spread("carried", result["carried_per_second"], "{:,.0f}"),
+        _spread("carried / can be carried", result["carried_ratio"], "{:.2f}"),
+    ]
+    lines = [f"overload: messages a second, {result['senders']} senders", *_columns(rows)]
+    for number, each in enumerate(result["rounds"], 1):
+        lines += [
+            f"  round {number}: offered {each['offered']:,}, refused {each['refused']:,} "
+            f"({each['refusals']:,} times WouldBlock), carried {each['carried']:,}, lost {each['lost']:,}",
+            f"  in flight at most {each['in_flight_most']:,} of {each['in_flight_limit']:,}",
+            *_columns(_memory_rows(each["memory"])),
+        ]
+    return lines
+
+
+def _memory(result: dict[str, Any]) -> list[str]:
+    first, second = result["messages"]
+    return [
+        f"memory: anonymous, after {first:,} and after {second:,} messages",
+        *_columns(_memory_rows(result["processes"])),
+    ]
+
+
+def _memory_rows(processes: dict[str, dict[str, float]]) -> list[list[str]]:
+    return [
+        ["MB", "before", "after", "bytes a message"],
+        *(
+            [
+                name,
+                f"{each['before_bytes'] / 1e6:,.1f}",
+                f"{each['after_bytes'] / 1e6:,.1f}",
+                f"{each['bytes_per_message']:.2f}",
+            ]
+            for name, each in processes.items()
+        ),
+    ]
 
 
 _SECTIONS: dict[str, Callable[[Any], list[str]]] = {
@@ -222,6 +309,9 @@ _SECTIONS: dict[str, Callable[[Any], list[str]]] = {
     "failover": _failover,
     "codec": _codec,
     "scale": _scale,
+    "interference": _interference,
+    "overload": _overload,
+    "memory": _memory,
 }
 
 

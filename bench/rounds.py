@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from bench.processes import Processes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     from bench.processes import Process
     from seqcast.settings import Durability
@@ -46,7 +48,8 @@ class BusRound:
     """What came of one round.
 
     `received` is of the slowest receiver, `others` of the others, `status` the primary's at the end, and `cpu_seconds`
-    processor time by process, that of receivers together.
+    processor time by process, that of receivers together. `kernel_seconds` is the kernel's part of what each node used,
+    `queued_seconds` how long it was ready to run and had no processor, `turns` how many turns the primary took.
     """
 
     load: Load
@@ -57,6 +60,9 @@ class BusRound:
     position: int
     """Stream number of the first message."""
     others: list[dict[str, Any]] = field(factory=list)
+    kernel_seconds: dict[str, float] = field(factory=dict)
+    queued_seconds: dict[str, float] = field(factory=dict)
+    turns: int = 0
 
     @property
     def rate(self) -> float:
@@ -104,7 +110,7 @@ class BusRound:
             "cpu_us_per_message": {
                 name: round(seconds * 1e6 / messages, 3) for name, seconds in self.cpu_seconds.items()
             },
-            "turns": self.status["turns"],
+            "turns": self.turns,
             "problems": self.problems,
         }
 
@@ -126,8 +132,15 @@ def run_round(
     return done
 
 
-def round_on(bus: Bus, load: Load, show: Callable[[int], None]) -> BusRound:
+def round_on(
+    bus: Bus,
+    load: Load,
+    show: Callable[[int], None],
+    meanwhile: AbstractContextManager[object] | None = None,
+) -> BusRound:
     """Run one round on a bus that serves; `show` is told how many messages the first receiver got so far.
+
+    What happens `meanwhile` begins before the first message and is over when the last has come.
 
     Raises BenchError when it cannot be carried out. Messages that are lost or wrong do not raise: they are in
     `problems`.
@@ -140,11 +153,6 @@ def round_on(bus: Bus, load: Load, show: Callable[[int], None]) -> BusRound:
     ]
     processes.wait_ready(*receivers)
     position = int(receivers[0].reports[0]["position"])
-    before = {name: node.cpu_seconds() for name, node in bus.nodes.items()}
-    sender = processes.start_module(
-        "sender", "bench.sender", {**settings, "rate": load.rate, "senders": load.senders}
-    )
-    workers = [*receivers, sender]
 
     def look() -> None:
         reports = receivers[0].reports
@@ -152,20 +160,43 @@ def round_on(bus: Bus, load: Load, show: Callable[[int], None]) -> BusRound:
             show(reports[-1]["progress"])
             reports.clear()
 
-    processes.wait(
-        lambda: all(worker.status is not None for worker in workers),
-        STALL_SECONDS + load.messages * load.receivers / (load.rate or SLOWEST_RATE),
-        "the round did not end",
-        look,
+    with meanwhile or nullcontext():
+        before = _used(bus)
+        turns = bus.status(bus.primary())["turns"]
+        sender = processes.start_module(
+            "sender", "bench.sender", {**settings, "rate": load.rate, "senders": load.senders}
+        )
+        workers = [*receivers, sender]
+        processes.wait(
+            lambda: all(worker.status is not None for worker in workers),
+            STALL_SECONDS + load.messages * load.receivers / (load.rate or SLOWEST_RATE),
+            "the round did not end",
+            look,
+        )
+        if meanwhile is None:
+            bus.catch_up()  # what it costs the rewinder belongs to the round, even where it lags
+        after = _used(bus)
+    bus.catch_up()
+    cpu_seconds, kernel_seconds, queued_seconds = (
+        {name: after[name][kind] - before[name][kind] for name in after} for kind in range(3)
     )
-    bus.catch_up()  # what it costs the rewinder belongs to the round, even where it lags
-    cpu_seconds = {name: node.cpu_seconds() - before[name] for name, node in bus.nodes.items()}
     status = bus.status(bus.primary())
     sent = result_of(sender)
     received = sorted(map(result_of, receivers), key=lambda each: int(each["last_ns"]))
     cpu_seconds["sender"] = sent["cpu_seconds"]
     cpu_seconds["receiver"] = sum(each["cpu_seconds"] for each in received)
-    return BusRound(load, sent, received[-1], cpu_seconds, status, position, received[:-1])
+    return BusRound(
+        load=load,
+        sent=sent,
+        received=received[-1],
+        cpu_seconds=cpu_seconds,
+        status=status,
+        position=position,
+        others=received[:-1],
+        kernel_seconds=kernel_seconds,
+        queued_seconds=queued_seconds,
+        turns=status["turns"] - turns,
+    )
 
 
 def result_of(process: Process) -> dict[str, Any]:
@@ -173,3 +204,11 @@ def result_of(process: Process) -> dict[str, Any]:
     if process.result is None:
         raise BenchError(f"{process.name} ended without a result: {process.last_words()}")
     return process.result
+
+
+def _used(bus: Bus) -> dict[str, tuple[float, float, float]]:
+    """What each node has used so far, in seconds: processor time, the kernel's part of it, waiting for a processor."""
+    return {
+        name: (node.cpu_seconds(), node.kernel_seconds(), node.queued_seconds())
+        for name, node in bus.nodes.items()
+    }

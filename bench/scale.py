@@ -1,7 +1,9 @@
 """Scale: what a message costs with more receivers, with more senders, and at the end of a longer log.
 
 All is throughput with one voter. Each step gives the rate, in the slowest receiver, and the processor time that the
-sequencer spends on a message; `flatness` is that time divided by the one of the first step: 1 is no cliff at all.
+sequencer spends on a message; `flatness` is that time divided by the one of the first step: 1 is no cliff at all. The
+kernel's part of that time is given by itself: behind a long log it may have to find and clear fresh memory for the page
+cache, which in a virtual machine costs more than all else, and is no matter of the log.
 """
 
 from __future__ import annotations
@@ -55,7 +57,8 @@ def _steps(bench: Bench, name: str, steps: dict[int, Step]) -> list[dict[str, An
                 lambda b: b.relay_throughput(Load(bench.settings.messages), PACKED),
             )
         )
-    first = _sequencer_us(next(iter(done.values())))
+    smallest = next(iter(done.values()))
+    first, first_own = _sequencer_us(smallest), _own_us(smallest)
     return [
         {
             name: size,
@@ -63,6 +66,8 @@ def _steps(bench: Bench, name: str, steps: dict[int, Step]) -> list[dict[str, An
             "relay": beside([each.rate for each in rounds], relay, "messages_per_second"),
             "sequencer_us_per_message": Spread.of(_sequencer_us(rounds)).as_plain(4),
             "flatness": ratios(_sequencer_us(rounds), first).as_plain(3),
+            "kernel_us_per_message": Spread.of(_kernel_us(rounds)).as_plain(4),
+            "own_flatness": ratios(_own_us(rounds), first_own).as_plain(3),
             "cpu_us_per_message": cpu(rounds),
         }
         for size, rounds in done.items()
@@ -80,3 +85,15 @@ def _on_history(bench: Bench, label: str, records: int) -> BusRound:
 def _sequencer_us(rounds: list[BusRound]) -> list[float]:
     """Processor time of the only sequencer for a message, in each round."""
     return [each.cpu_seconds["SEQ1"] * 1e6 / each.load.messages for each in rounds]
+
+
+def _kernel_us(rounds: list[BusRound]) -> list[float]:
+    return [each.kernel_seconds["SEQ1"] * 1e6 / each.load.messages for each in rounds]
+
+
+def _own_us(rounds: list[BusRound]) -> list[float]:
+    """What is not the kernel's."""
+    return [
+        max(all_us - kernel, 0.0)
+        for all_us, kernel in zip(_sequencer_us(rounds), _kernel_us(rounds), strict=True)
+    ]

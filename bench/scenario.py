@@ -18,6 +18,7 @@ from seqcast.latency import LatencyHistogram
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
 
     from bench.baselines import Baselines
     from bench.rounds import BusRound, Load
@@ -55,17 +56,23 @@ class Bench:
         )
         return self._judged(label, done)
 
-    def round_on(self, bus: Bus, label: str, load: Load) -> BusRound:
-        """A round on a bus that is there."""
+    def round_on(
+        self, bus: Bus, label: str, load: Load, meanwhile: AbstractContextManager[object] | None = None
+    ) -> BusRound:
+        """A round on a bus that is there, and what happens meanwhile."""
         self.show(label, 0, load.messages)
-        return self._judged(label, round_on(bus, load, self._progress(label, load)))
+        return self._judged(label, round_on(bus, load, self._progress(label, load), meanwhile))
 
     @contextmanager
-    def bus(self, voters: int = 1) -> Iterator[Bus]:
-        """A bus that serves."""
+    def bus(
+        self, voters: int = 1, *, spares: tuple[str, ...] = (), segment_mib: int | None = None
+    ) -> Iterator[Bus]:
+        """A bus that serves; see `make_configuration`."""
         settings = self.settings
         with tempfile.TemporaryDirectory(prefix="seqcast-bench-") as directory, Processes() as processes:
-            configuration = make_configuration(Path(directory), settings.durability, voters)
+            configuration = make_configuration(
+                Path(directory), settings.durability, voters, spares=spares, segment_mib=segment_mib
+            )
             bus = Bus(processes, configuration, settings.idle)
             bus.start()
             yield bus

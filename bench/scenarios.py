@@ -6,7 +6,20 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench import catch_up, codec, delivery, failover, latency, machine, replay, scale, throughput
+from bench import (
+    catch_up,
+    codec,
+    delivery,
+    failover,
+    interference,
+    latency,
+    machine,
+    memory,
+    overload,
+    replay,
+    scale,
+    throughput,
+)
 from bench.baselines import Baselines
 from bench.errors import NoBaseline
 from bench.payload import MESSAGE_BYTES
@@ -35,6 +48,9 @@ SCENARIOS: dict[str, Callable[[Bench], Any]] = {
     "failover": _failover,
     "codec": codec.measure,
     "scale": scale.measure,
+    "interference": interference.measure,
+    "overload": overload.measure,
+    "memory": memory.measure,
 }
 """In the order in which `all` runs them."""
 

@@ -29,14 +29,14 @@ class Settings:
     """The sizes of rounds, and the bus they run on. Counts are of messages, rates of messages a second."""
 
     messages: int = field(default=1_000_000, validator=_COUNT)
-    """In a round of throughput."""
+    """In a round of throughput or overload; and what `memory` looks at, once and twice."""
     latency_messages: int | None = None
     """In a round of latency; None for as many as `seconds` have."""
     seconds: float = 5.0
     rates: tuple[int, ...] = RATES
     rounds: int = field(default=5, validator=[validators.ge(1), validators.le(ROUNDS_MOST)])
     records: int = field(default=5_000_000, validator=_COUNT)
-    """History for `replay` and `catch_up`."""
+    """History for `replay`, `catch_up` and `interference`."""
     logs: tuple[int, ...] = (1_000_000, 10_000_000)
     """Sizes of log for `scale`."""
     receivers: tuple[int, ...] = (1, 3, 10)

@@ -7,7 +7,7 @@
  *
  * FILE holds whole packets, and is sent again and again. The reader is the same in all three: it takes what
  * there is, walks over the packets, and ends when it has seen so many with sequenced data. With a rate above
- * 0 it takes no more than so many bytes a second, in small portions, and lets TCP hold up the rest.
+ * 0 it takes no more than so many bytes a second, in portions of 1.7 ms, and lets TCP hold up the rest.
  */
 #define _GNU_SOURCE
 #include "loopback.h"
@@ -18,7 +18,8 @@
 #include <sys/stat.h>
 
 #define READ_BYTES 262144
-#define PORTION_BYTES 16384 /* of a reader with a rate: 1.7 ms at 75 Mbit/s */
+#define PORTION_BYTES 16384 /* of a reader with a rate, at least: 1.7 ms at 75 Mbit/s */
+#define PORTIONS_PER_SECOND 600
 #define LOGIN_LIMIT 256
 #define HEARTBEAT_NS NS_PER_SECOND /* a server hears from its reader at least every 15 s */
 
@@ -76,12 +77,14 @@ static void drain(int in, uint64_t packets, uint64_t bytes_per_second, int answe
     place place = {0};
     int64_t beat_ns = now_ns() + HEARTBEAT_NS;
     packets += tally->sequenced;
+    size_t portion = bytes_per_second ? bytes_per_second / PORTIONS_PER_SECOND : READ_BYTES;
+    portion = portion < PORTION_BYTES ? PORTION_BYTES : portion > READ_BYTES ? READ_BYTES : portion;
     set_patience(in);
     while (tally->sequenced < packets && !told_to_end) {
         if (bytes_per_second)
             sleep_until(tally->begun_ns +
                         (int64_t)((__int128)tally->bytes * NS_PER_SECOND / bytes_per_second));
-        ssize_t length = recv(in, buffer, bytes_per_second ? PORTION_BYTES : READ_BYTES, 0);
+        ssize_t length = recv(in, buffer, portion, 0);
         int64_t now = now_ns();
         if (length < 0 && errno == EINTR)
             continue;

@@ -20,8 +20,13 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 
-SCENARIOS = ("throughput", "latency", "delivery", "replay", "catch_up", "failover", "codec", "scale")
+SCENARIOS = (
+    *("throughput", "latency", "delivery", "replay", "catch_up", "failover", "codec", "scale"),
+    *("interference", "overload", "memory"),
+)
 """As `bench.scenarios` has them; here, so that `--help` need not load it."""
+
+WITH_HISTORY = ("replay", "catch_up", "scale", "interference")
 
 
 @click.command(
@@ -47,7 +52,8 @@ SCENARIOS = ("throughput", "latency", "delivery", "replay", "catch_up", "failove
     "--records",
     type=click.IntRange(1, 100_000_000),
     metavar="N",
-    help="History for replay and catch_up, and the longest log of scale [default: 5 and 10 million].",
+    help="History for replay, catch_up and interference, and the longest log of scale, some 500 bytes of disk for each "
+    "[default: 5 and 10 million].",
 )
 @click.option(
     "--trials",
@@ -93,7 +99,9 @@ def command(
     throughput, latency: one sender, one receiver. delivery: each way to hand messages over and to take them.
     replay: a history out of a rewinder, and what that does to live messages. catch_up: a receiver that comes
     late. failover: the primary is killed again and again. codec: every decoder and encoder. scale: more receivers,
-    more senders, longer logs. `all` is all of them, which takes half an hour, or two minutes with --quick.
+    more senders, longer logs. interference: a slow receiver, a stuck rewinder and a full replay beside live messages.
+    overload: senders offer twice what can be carried. memory: what each process holds after N messages and after 2 N.
+    `all` is all of them, which takes half an hour, or two minutes with --quick.
 
     Nodes, senders and receivers are processes on loopback, in a temporary directory (TMPDIR), and every message is
     checked. Small C programs, compiled at the start, do the bare work beside each round: figures are also given as
@@ -103,8 +111,8 @@ def command(
         raise click.UsageError("failover has --trials; --messages and --rounds are for the others")
     if what not in ("failover", "all") and trials is not None:
         raise click.UsageError("--trials is for failover")
-    if what not in ("replay", "catch_up", "scale", "all") and records is not None:
-        raise click.UsageError("--records is for replay, catch_up and scale")
+    if what not in (*WITH_HISTORY, "all") and records is not None:
+        raise click.UsageError(f"--records is for {', '.join(WITH_HISTORY)}")
     from bench import scenarios  # noqa: PLC0415  (quick --help)
     from bench.report import render  # noqa: PLC0415
     from bench.settings import Settings, sized  # noqa: PLC0415

@@ -108,3 +108,31 @@ def test_a_signal_that_comes_while_a_child_is_started_is_not_lost() -> None:
     assert ran.returncode == 128 + signal.SIGTERM
     assert ran.stdout == "started 1\n"
     assert ran.stderr == ""
+
+
+def test_what_a_process_holds_and_waits_for() -> None:
+    code = READY + "kept = b'x' * (20 << 20); print('{}', flush=True); import signal; signal.pause()"
+    with Processes() as processes:
+        process = processes.start(python("one", code))
+        processes.wait_ready(process)
+        processes.wait(lambda: bool(process.reports), 20, "it did not get its memory")
+        assert 20 << 20 < process.anonymous_bytes() < 60 << 20
+        assert process.queued_seconds() >= 0
+        assert 0 <= process.kernel_seconds() <= process.cpu_seconds() + 0.02
+
+
+def test_a_frozen_process_does_nothing_until_it_may() -> None:
+    code = (
+        "import signal, sys; signal.signal(signal.SIGTERM, lambda *_: sys.exit(0));"
+        + READY
+        + "signal.pause()"
+    )
+    with Processes() as processes:
+        process = processes.start(python("one", code))
+        processes.wait_ready(process)
+        with processes.frozen(process):
+            processes.tell_to_end(process)
+            with pytest.raises(BenchError, match="it does not run"):
+                processes.wait(lambda: ended(process), 0.1, "it does not run")
+        processes.wait(lambda: ended(process), 20, "it did not go on")
+        assert process.status == 0

@@ -102,6 +102,11 @@ def test_every_step_of_scale_has_its_figures(result: dict[str, Any]) -> None:
     for steps in scale.values():
         assert steps[0]["flatness"]["median"] == 1.0
         assert all(step["messages_per_second"]["min"] > 0 for step in steps)
+        assert all(step["kernel_us_per_message"]["min"] >= 0 for step in steps)
+        assert steps[0]["own_flatness"]["max"] in (
+            0.0,
+            1.0,
+        )  # a tick of the kernel's is longer than so small a round
 
 
 def test_every_kernel_is_measured(result: dict[str, Any]) -> None:
