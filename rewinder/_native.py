@@ -78,8 +78,11 @@ class SegmentKernel:
 
     __slots__ = ("_address", "_index", "_number", "_stamp", "_stop", "cdata")
 
-    def __init__(self, view: memoryview, first: int, time_before_ns: int) -> None:
-        """A segment that holds nothing yet: `scan`, or `load_index`, takes up what is in the file."""
+    def __init__(self, view: memoryview, first: int, time_before_ns: int, file: int = -1) -> None:
+        """A segment that holds nothing yet: `scan`, or `load_index`, takes up what is in the file.
+
+        `file` is the descriptor through which pages of `view` are made ready; -1 where there is none.
+        """
         entries = len(view) // (SMALLEST_FRAME_BYTES * STRIDE) + 1
         self._address = address_of(view)  # the owner of the view keeps the mapping alive
         self._index = ffi.new("uint32_t[]", entries)
@@ -92,6 +95,7 @@ class SegmentKernel:
         self.cdata.first = first
         self.cdata.index = self._index
         self.cdata.index_capacity = entries
+        self.cdata.file = file
         self.forget(time_before_ns)
 
     def forget(self, time_before_ns: int) -> None:
@@ -101,7 +105,7 @@ class SegmentKernel:
         self.cdata.last_time = time_before_ns
 
     def prepare(self, size: int) -> int:
-        """Have the next `size` bytes of pages at hand; returns how many beyond the end are."""
+        """Make the next `size` bytes of pages ready; returns how many beyond the end are."""
         return int(lib.sc_segment_prepare(self.cdata, size)) - int(self.cdata.end)
 
     def append(

@@ -137,7 +137,8 @@ class Segment:
             )
         if segment_name(self.first) != blob.name:
             raise BadHeader(self.file, f"its header says that it begins with record {self.first}")
-        self.kernel = SegmentKernel(blob.view, self.first, self.header.time_before_ns)
+        file = blob.fileno() if storage.writable else -1
+        self.kernel = SegmentKernel(blob.view, self.first, self.header.time_before_ns, file)
         self.cdata = self.kernel.cdata  # for adapters only
         self.verified = False
 
