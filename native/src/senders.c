@@ -41,12 +41,24 @@ void sc_senders_free(sc_senders *t)
     free(t);
 }
 
+static int same(const uint8_t *a, const uint8_t *b)
+{
+    uint32_t a4, b4;
+    uint16_t a2, b2;
+    memcpy(&a4, a, sizeof a4);
+    memcpy(&b4, b, sizeof b4);
+    memcpy(&a2, a + sizeof a4, sizeof a2);
+    memcpy(&b2, b + sizeof b4, sizeof b2);
+    return a4 == b4 && a2 == b2;
+}
+
+_Static_assert(SC_SENDER_BYTES == sizeof(uint32_t) + sizeof(uint16_t), "a name is compared in two words");
+
 /* The bucket that holds `sender`, or the empty one where he would go. */
 static uint32_t probe(const sc_senders *t, const uint8_t *sender)
 {
     uint32_t bucket = bucket_of(t, sender);
-    while (t->buckets[bucket] != 0 &&
-           memcmp(t->rows[t->buckets[bucket] - 1].sender, sender, SC_SENDER_BYTES) != 0)
+    while (t->buckets[bucket] != 0 && !same(t->rows[t->buckets[bucket] - 1].sender, sender))
         bucket = (bucket + 1) & t->bucket_mask;
     return bucket;
 }
@@ -58,6 +70,8 @@ int32_t sc_senders_find(const sc_senders *t, const uint8_t *sender)
 
 int32_t sc_senders_add(sc_senders *t, const uint8_t *sender)
 {
+    if (t->latest < t->count && same(t->rows[t->latest].sender, sender))
+        return (int32_t)t->latest;
     uint32_t bucket = probe(t, sender);
     if (t->buckets[bucket] == 0) {
         if (t->count == t->capacity)
@@ -66,7 +80,8 @@ int32_t sc_senders_add(sc_senders *t, const uint8_t *sender)
         t->rows[t->count].used = 1;
         t->buckets[bucket] = ++t->count;
     }
-    return (int32_t)t->buckets[bucket] - 1;
+    t->latest = t->buckets[bucket] - 1;
+    return (int32_t)t->latest;
 }
 
 void sc_senders_note(sc_senders *t, const uint8_t *sender, uint64_t sequence, uint64_t number)
@@ -92,6 +107,7 @@ uint32_t sc_senders_commit(sc_senders *t, const sc_segment *s, uint64_t from, ui
     enum { ROWS = 64 };
     sc_message rows[ROWS];
     uint32_t changed = 0;
+    int32_t slot = -1; /* of the record before: mostly this one's, too */
 
     if (from < s->first)
         from = s->first;
@@ -105,7 +121,8 @@ uint32_t sc_senders_commit(sc_senders *t, const sc_segment *s, uint64_t from, ui
             sc_record_read(s->base + rows[i].offset, rows[i].length, &stamp);
             if (stamp.kind != SC_KIND_DATA)
                 continue;
-            int32_t slot = sc_senders_find(t, stamp.sender);
+            if (slot < 0 || !same(t->rows[slot].sender, stamp.sender))
+                slot = sc_senders_find(t, stamp.sender);
             if (slot < 0)
                 continue;
             sc_sender *row = &t->rows[slot];
