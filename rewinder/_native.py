@@ -178,6 +178,47 @@ class SegmentKernel:
         self.cdata.count, self.cdata.end, self.cdata.last_time = count, end, last_time_ns
 
 
+class Incoming:
+    """Takes records and commit numbers out of the receive buffer of a follower (`follow.h`)."""
+
+    __slots__ = ("_address", "_following", "_view")
+
+    def __init__(self) -> None:
+        self._following = ffi.new("sc_following *")
+        self._view = memoryview(b"")
+        self._address: Any = ffi.NULL
+
+    def take(
+        self,
+        segment: SegmentKernel,
+        senders: SenderKernel,
+        view: memoryview,
+        start: int,
+        end: int,
+        epoch: int,
+    ) -> tuple[int, int, bool]:
+        """Take packets of `view[start:end]`, appending records, and noting commit numbers of `epoch`.
+
+        Returns up to where it took them, how many records those were, and whether the last is a control record.
+        """
+        if view is not self._view:
+            self._view, self._address = view, address_of(view)
+        following = self._following
+        stop = lib.sc_follow(
+            segment.cdata, senders.cdata, self._address + start, end - start, epoch, following
+        )
+        return start + following.consumed, following.records, stop == lib.SC_STOP_CONTROL
+
+    @property
+    def commit(self) -> int:
+        """The highest commit number told."""
+        return self._following.commit  # type: ignore[no-any-return]
+
+    @commit.setter
+    def commit(self, number: int) -> None:
+        self._following.commit = number
+
+
 class SenderKernel:
     """The `sc_senders` table of one log. Slots are stable as long as it lives."""
 
