@@ -69,8 +69,8 @@ uint64_t sc_segment_clear(sc_segment *segment, uint64_t limit);
  *
  * Pages of the file are made ready some way ahead of the appends, by writing zeros into the file: the kernel
  * then takes memory in large pieces, and fills it once. Taking pages one by one, as the mapping is touched,
- * costs twice as much, and ten times as much in a virtual machine that has given its free memory back;
- * MADV_POPULATE_WRITE takes them one by one, too.
+ * costs twice as much, also with MADV_POPULATE_WRITE. In a virtual machine that has given its free memory
+ * back nothing helps: each page costs a fault in the host, some ten microseconds.
  *
  * sc_segment_prepare: makes the next `bytes` bytes of pages ready, in whole pages, behind those that are;
  * returns the offset up to which all are: the capacity when there are no more. With 0 it only tells.
