@@ -145,22 +145,22 @@ class Segment:
     @property
     def count(self) -> int:
         """How many records it holds."""
-        return int(self.cdata.count)
+        return self.cdata.count  # type: ignore[no-any-return]
 
     @property
     def last(self) -> int:
         """Number of the last record."""
-        return self.first + int(self.cdata.count) - 1
+        return self.first + self.cdata.count - 1  # type: ignore[no-any-return]
 
     @property
     def end(self) -> int:
         """Offset behind the last record."""
-        return int(self.cdata.end)
+        return self.cdata.end  # type: ignore[no-any-return]
 
     @property
     def last_time_ns(self) -> int:
         """Time of the last record, or of the one before the first; 0 if there is none."""
-        return int(self.cdata.last_time)
+        return self.cdata.last_time  # type: ignore[no-any-return]
 
     def fileno(self) -> int:
         """A descriptor of the file, for sendfile. Raises OSError for a storage without files."""

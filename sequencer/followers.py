@@ -205,13 +205,15 @@ class Followers:
         name, state = follower.client.user, follower.state
         if state is None or name not in self.voters:
             return False
-        incarnation, number = self._log.admissions.get(name, (state.incarnation, 0))
-        if incarnation != state.incarnation:
+        admission = self._log.admissions.get(name)
+        if admission is not None and admission[0] != state.incarnation:
             return False
+        if state.votes:
+            return True
         # Where every voter must hold a record, nobody else can commit its admission: its own copy has to do,
         # and may, because each write quorum there ever was has everybody else in it (docs/FAILURES.md).
         everybody = self.commit.write_quorum == len(self.voters)
-        return state.votes or (everybody and 0 < number <= follower.held)
+        return everybody and admission is not None and 0 < admission[1] <= follower.held
 
     def _is_eager(self, client: Client) -> bool:
         follower = self._eager.get(client.user)
