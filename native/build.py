@@ -26,6 +26,7 @@ HEADERS = (
     "window.h",
     "datagrams.h",
     "senders.h",
+    "follow.h",
     "order.h",
     "answers.h",
     "trace.h",

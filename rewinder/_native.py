@@ -78,8 +78,11 @@ class SegmentKernel:
 
     __slots__ = ("_address", "_index", "_number", "_stamp", "_stop", "cdata")
 
-    def __init__(self, view: memoryview, first: int, time_before_ns: int) -> None:
-        """A segment that holds nothing yet: `scan`, or `load_index`, takes up what is in the file."""
+    def __init__(self, view: memoryview, first: int, time_before_ns: int, file: int = -1) -> None:
+        """A segment that holds nothing yet: `scan`, or `load_index`, takes up what is in the file.
+
+        `file` is the descriptor through which pages of `view` are made ready; -1 where there is none.
+        """
         entries = len(view) // (SMALLEST_FRAME_BYTES * STRIDE) + 1
         self._address = address_of(view)  # the owner of the view keeps the mapping alive
         self._index = ffi.new("uint32_t[]", entries)
@@ -92,6 +95,7 @@ class SegmentKernel:
         self.cdata.first = first
         self.cdata.index = self._index
         self.cdata.index_capacity = entries
+        self.cdata.file = file
         self.forget(time_before_ns)
 
     def forget(self, time_before_ns: int) -> None:
@@ -101,7 +105,7 @@ class SegmentKernel:
         self.cdata.last_time = time_before_ns
 
     def prepare(self, size: int) -> int:
-        """Have the next `size` bytes of pages at hand; returns how many beyond the end are."""
+        """Make the next `size` bytes of pages ready; returns how many beyond the end are."""
         return int(lib.sc_segment_prepare(self.cdata, size)) - int(self.cdata.end)
 
     def append(
@@ -172,6 +176,47 @@ class SegmentKernel:
         for position in range(0, len(index), 4):
             self._index[position // 4] = int.from_bytes(index[position : position + 4], "big")
         self.cdata.count, self.cdata.end, self.cdata.last_time = count, end, last_time_ns
+
+
+class Incoming:
+    """Takes records and commit numbers out of the receive buffer of a follower (`follow.h`)."""
+
+    __slots__ = ("_address", "_following", "_view")
+
+    def __init__(self) -> None:
+        self._following = ffi.new("sc_following *")
+        self._view = memoryview(b"")
+        self._address: Any = ffi.NULL
+
+    def take(
+        self,
+        segment: SegmentKernel,
+        senders: SenderKernel,
+        view: memoryview,
+        start: int,
+        end: int,
+        epoch: int,
+    ) -> tuple[int, int, bool]:
+        """Take packets of `view[start:end]`, appending records, and noting commit numbers of `epoch`.
+
+        Returns up to where it took them, how many records those were, and whether the last is a control record.
+        """
+        if view is not self._view:
+            self._view, self._address = view, address_of(view)
+        following = self._following
+        stop = lib.sc_follow(
+            segment.cdata, senders.cdata, self._address + start, end - start, epoch, following
+        )
+        return start + following.consumed, following.records, stop == lib.SC_STOP_CONTROL
+
+    @property
+    def commit(self) -> int:
+        """The highest commit number told."""
+        return self._following.commit  # type: ignore[no-any-return]
+
+    @commit.setter
+    def commit(self, number: int) -> None:
+        self._following.commit = number
 
 
 class SenderKernel:

@@ -8,6 +8,7 @@ from attrs import define, field, frozen
 
 from rewinder.pump import READABLE, WRITABLE
 from souptcp import Accepted, Closed, Rejected, log_in
+from souptcp.packets import PacketType
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,8 +43,8 @@ class Dial:
     """A connection that its owner opens, and that tells him what comes.
 
     `on_event(event, now_ns)` gets the events of the session but for its end; `on_lost(reason, now_ns)` is told
-    that the connection is gone, and may open it again. `silent` says whether the last one was lost because
-    nothing was heard.
+    that the connection is gone, and may open it again. `skim` is offered first what comes, see
+    `ClientSession`. `silent` says whether the last one was lost because nothing was heard.
     """
 
     pump: Pump
@@ -52,6 +53,7 @@ class Dial:
     patience: Patience
     on_event: Callable[[object, int], None]
     on_lost: Callable[[str, int], None]
+    skim: Callable[[memoryview, int, int], tuple[int, int]] | None = None
     logged_in: bool = field(default=False, init=False)
     silent: bool = field(default=False, init=False)
     _connection: Connection | None = field(default=None, init=False)
@@ -82,6 +84,7 @@ class Dial:
         except OSError as error:
             self._lose(str(error), now_ns)
             return
+        self._session.skim = self.skim
         self._connection = connection
         self._events = READABLE | WRITABLE  # writable says that the connection is made
         self._login_due_ns = now_ns + min(LOGIN_LIMIT_NS, self.patience.silence_ns)
@@ -90,7 +93,18 @@ class Dial:
 
     def send(self, payload: bytes, now_ns: int) -> None:
         """Send one unsequenced packet; only while logged in."""
-        self._session.send_unsequenced(payload)
+        session, connection = self._session, self._connection
+        packet = session.codec.frame(PacketType.UNSEQUENCED, payload)
+        if connection is not None and not session.output_bytes:
+            try:
+                count = connection.socket.send(packet)
+            except OSError:  # a full socket, or a broken one: `write` finds out which
+                count = 0
+            if count == len(packet):
+                session.sent(now_ns)
+                return
+            packet = packet[count:]
+        session.send_framed(packet)
         self.write(now_ns)
 
     def write(self, now_ns: int) -> None:
@@ -140,14 +154,15 @@ class Dial:
         connection = self._connection
         if connection is None:
             return 0
-        work = 0
+        work = 1
         if events & ~WRITABLE:
             for event in connection.read(now_ns):
                 work += 1
                 self._take(event, now_ns)
                 if self._connection is not connection:
                     return work
-        self.write(now_ns)
+        if self._session.output_bytes or events & WRITABLE:
+            self.write(now_ns)
         return work
 
     def _take(self, event: object, now_ns: int) -> None:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 from attrs import define, field
 
+from rewinder._native import Incoming
 from rewinder.errors import ForkedLog, NotPrimary, RefusedRecord
-from rewinder.replication import Committed, Epochs, Go, Held, decode, shared_last
+from rewinder.replication import Committed, Epochs, Go, decode, held, shared_last
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,8 +53,10 @@ class Follower:
     _compared: bool = field(default=False, init=False)
     _reported: int = field(default=0, init=False)
     _not_before_ns: int = field(default=0, init=False)
-    _committed: int = field(default=0, init=False)  # as told on this connection; may run ahead of the records
     _queue: list[bytes] = field(factory=list, init=False)
+    _incoming: Incoming = field(
+        factory=Incoming, init=False
+    )  # its commit number may run ahead of the records
 
     @property
     def login_number(self) -> int:
@@ -75,7 +78,7 @@ class Follower:
         self._wanted = wanted
         self._compared = False
         self._reported = 0
-        self._committed = 0
+        self._incoming.commit = 0
         self.refused = None
         self.handed_over = False
         self._queue = [self.voter.state().encode()]
@@ -92,7 +95,7 @@ class Follower:
             case Epochs(epoch, owner, table):
                 return self._meet(epoch, owner, table)
             case Committed(epoch, number) if epoch == self.epoch and self._compared:
-                self._committed = max(self._committed, number)
+                self._incoming.commit = max(self._incoming.commit, number)
                 self._commit()
             case Committed():
                 self.counters.add("follower.stale_commit")
@@ -119,6 +122,28 @@ class Follower:
         log.append_records(messages)
         self._commit()
 
+    def skim(self, view: memoryview, start: int, end: int) -> tuple[int, int]:
+        """What mostly comes, records and commit numbers, taken out of the receive buffer in one call.
+
+        Returns up to where it was taken, and how many records were; what is left comes by `sequenced` and
+        `unsequenced`, which know every case.
+        """
+        if not self._compared or self.refused is not None or self.voter.epoch > self.epoch:
+            return start, 0
+        log, incoming = self.voter.log, self._incoming
+        appended, control = 0, True
+        while control and log.ended is None:
+            start, count, control = incoming.take(
+                log.tail.kernel, log.senders.kernel, view, start, end, self.epoch
+            )
+            appended += count
+            if control:
+                log.note_control()
+        if appended:
+            self.handed_over = False
+        self._commit()
+        return start, appended
+
     def outgoing(self, now_ns: int) -> list[bytes]:
         """What to tell the primary now.
 
@@ -126,15 +151,15 @@ class Follower:
         may be late.
         """
         packets, self._queue = self._queue, []
-        held = self._held(now_ns)
-        if held is not None:
-            packets.append(held)
+        packet = self._held(now_ns)
+        if packet is not None:
+            packets.append(packet)
         return packets
 
     def _held(self, now_ns: int) -> bytes | None:
         voter, log = self.voter, self.voter.log
         number = log.last if log.durability == "memory" else log.synced
-        if not self._compared or number == self._reported or voter.epoch > self.epoch:
+        if number == self._reported or not self._compared or voter.epoch > self.epoch:
             return None
         if voter.name not in voter.voters and now_ns < self._not_before_ns:
             return None
@@ -143,12 +168,14 @@ class Follower:
             return None
         self._not_before_ns = now_ns + IDLE_REPORT_NS
         self._reported = number
-        return Held(self.epoch, number).encode()
+        return held(self.epoch, number)
 
     def _commit(self) -> None:
         """Follow the primary's commit number as far as the records are here."""
         log = self.voter.log
-        log.commit = max(log.commit, min(self._committed, log.last))
+        more = min(self._incoming.commit, log.last) - log.commit
+        if more > 0:
+            log.commit += more
         if self.voter.look_for_admission():
             self._queue.append(self.voter.state().encode())
             self._reported = 0

@@ -66,7 +66,9 @@ class Link:
     _due_ns: int | None = field(default=0, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._dial = Dial(self.pump, self.network, self.identity, self.patience, self._handle, self._lost)
+        self._dial = Dial(
+            self.pump, self.network, self.identity, self.patience, self._handle, self._lost, self._skim
+        )
         self._order = list(self.primaries)
         if not self._order:
             self._due_ns = None
@@ -125,6 +127,12 @@ class Link:
             case Accepted(_, sequence_number):
                 owner = self._order[0] if self.wanted is None else self.identity.name
                 self.follower.accepted(sequence_number, owner, self.wanted)
+
+    def _skim(self, view: memoryview, start: int, end: int) -> tuple[int, int]:
+        """What needs no event; see `ClientSession.skim`. Nothing before something was followed the ordinary way."""
+        if self.following is None or self.storage_error is not None:
+            return start, 0
+        return self.follower.skim(view, start, end)
 
     def _told(self, packet: bytes, now_ns: int) -> bool:
         """A packet beside the log; False when the connection was given up for it."""

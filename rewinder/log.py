@@ -339,7 +339,7 @@ class MessageLog(LogReader):
             appended, stop = kernel.append_records(senders, messages, done)
             done += appended
             if stop is Stop.CONTROL:
-                self._state.note_control(self.tail)
+                self.note_control()
             elif stop is Stop.FULL:
                 self.roll()
                 if self.tail.kernel is kernel:
@@ -348,6 +348,10 @@ class MessageLog(LogReader):
             elif stop is not Stop.NONE:
                 raise RefusedRecord(self.next_number, STOP_REASONS[stop])
         return count
+
+    def note_control(self) -> None:
+        """A kernel has appended a record, and it is a control record: take it up."""
+        self._state.note_control(self.tail)
 
     def cut(self, last: int) -> None:
         """Drop the records above `last`: an unshared tail must go. Never below the commit number.

@@ -8,13 +8,25 @@ the commit number, which travels beside the log, as do the epoch table and what 
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from attrs import define, field
 
 from rewinder.log import MessageLog
 from rewinder.replay import LogServer
-from rewinder.replication import Answer, Epochs, Held, Opened, PromiseRequest, Query, VoterState, decode
+from rewinder.replication import (
+    HELD_PACKET_BYTES,
+    Answer,
+    Epochs,
+    Held,
+    Opened,
+    PromiseRequest,
+    Query,
+    VoterState,
+    decode,
+    read_held,
+)
 from rewinder.service import Denied, Granted
 
 if TYPE_CHECKING:
@@ -39,8 +51,11 @@ class Primary(Protocol):
     def hurries(self, client: Client) -> bool:
         """Whether a follower gets every record at once; the others are poured to when the primary sees fit."""
 
-    def follower_said(self, client: Client, packet: Held | VoterState | Answer, now_ns: int) -> None:
-        """What a follower holds, whether it votes, or why it does not follow."""
+    def follower_said(self, client: Client, packet: VoterState | Answer, now_ns: int) -> None:
+        """Whether a follower votes, or why it does not follow."""
+
+    def follower_holds(self, client: Client, epoch: int, number: int) -> None:
+        """What a follower holds."""
 
     def follower_at_edge(self, client: Client) -> None:
         """A packet's edge on the way to a follower: what else it is to be told may be queued now."""
@@ -97,6 +112,7 @@ class NodePort(LogServer[MessageLog]):
         client.send_unsequenced(Epochs(promise.epoch, promise.owner, tuple(self.log.epochs)).encode())
         if self.primary is not None:
             self.primary.follower_started(client)
+            client.session.skim = partial(self._skim, client)
         super().started(client, now_ns)
 
     def writable(self, client: Client, now_ns: int) -> None:
@@ -106,6 +122,7 @@ class NodePort(LogServer[MessageLog]):
 
     def ended(self, client: Client) -> None:
         """Forget a client; what a follower said it holds stays true."""
+        client.session.skim = None
         if self._following.pop(id(client), None) is not None and self.primary is not None:
             self.primary.follower_ended(client)
         super().ended(client)
@@ -122,10 +139,22 @@ class NodePort(LogServer[MessageLog]):
                     self._answer(client)
                 case Opened(epoch) if self._promise(client, epoch, now_ns):
                     self.node.opened(client.user, now_ns)
-                case Held() | VoterState() | Answer() as packet if self.primary is not None:
+                case Held(epoch, number) if self.primary is not None:
+                    self.primary.follower_holds(client, epoch, number)
+                case VoterState() | Answer() as packet if self.primary is not None:
                     self.primary.follower_said(client, packet, now_ns)
                 case _:
                     self.counters.add(f"{self.name}.unknown")
+
+    def _skim(self, client: Client, view: memoryview, start: int, end: int) -> int:
+        """What followers say all the time, taken out of the receive buffer; see `ServerSession.skim`."""
+        while end - start >= HELD_PACKET_BYTES and self.primary is not None:
+            found = read_held(view, start)
+            if found is None:
+                break
+            self.primary.follower_holds(client, *found)
+            start += HELD_PACKET_BYTES
+        return start
 
     def at_edge(self, client: Client) -> None:
         """What else a follower is to be told."""

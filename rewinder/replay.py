@@ -123,32 +123,23 @@ class LogServer(Generic[Log]):
         sent = 0
         while True:
             client.mid_packet = cursor.offset != cursor.target
-            if not client.mid_packet:
+            edge = not client.mid_packet
+            if edge:
                 self.at_edge(client)
                 begun = self._begin(client, cursor, now_ns)
                 if begun is None:
                     return sent
                 sent += begun
-                if cursor.offset == cursor.target:  # it was short, and has left already
-                    continue
-            if sent >= TURN_BYTES:
-                client.want_room(hungry=True)
+            if cursor.offset != cursor.target:  # else it was short, and has left already
+                if sent >= TURN_BYTES:
+                    client.want_room(hungry=True)
+                    return sent
+                moved = self._give(client, cursor, now_ns)
+                if not moved:
+                    return sent
+                sent += moved
+            if edge and cursor.offset == cursor.target and self._has_all(client, cursor):
                 return sent
-            try:
-                moved = self._move(client, cursor)
-            except BlockingIOError:
-                client.want_room(hungry=True)
-                return sent
-            except OSError as error:
-                client.service.drop(client, f"cannot write: {error}")
-                return sent
-            if not moved:
-                self.counters.add(f"{self.name}.unreadable")
-                client.service.drop(client, f"{cursor.segment.file} has become shorter")
-                return sent
-            cursor.offset += moved
-            sent += moved
-            client.session.sent(now_ns)
 
     def _begin(self, client: Client, cursor: Cursor, now_ns: int) -> int | None:
         """Send what is queued, and set the next target; None when there is nothing to go on with now.
@@ -167,6 +158,8 @@ class LogServer(Generic[Log]):
                 count = client.connection.socket.sendmsg((queued, records))
                 session.output_sent(min(count, len(queued)), now_ns)
                 cursor.offset += max(0, count - len(queued))
+                if cursor.offset == cursor.target:
+                    return cursor.offset - start
         if client.flush(now_ns, more=True):
             return cursor.offset - start
         cursor.target, cursor.number = start, number  # nothing of the stretch may leave before what is queued
@@ -180,6 +173,24 @@ class LogServer(Generic[Log]):
         ended = self.log.ended
         return self.final or (self.says_end and ended is not None and number > ended)
 
+    def _give(self, client: Client, cursor: Cursor, now_ns: int) -> int:
+        """Bytes up to the target into the socket; returns how many: 0 when it is full, or the client was let go."""
+        try:
+            moved = self._move(client, cursor)
+        except BlockingIOError:
+            client.want_room(hungry=True)
+            return 0
+        except OSError as error:
+            client.service.drop(client, f"cannot write: {error}")
+            return 0
+        if moved:
+            cursor.offset += moved
+            client.session.sent(now_ns)
+        else:
+            self.counters.add(f"{self.name}.unreadable")
+            client.service.drop(client, f"{cursor.segment.file} has become shorter")
+        return moved
+
     def _move(self, client: Client, cursor: Cursor) -> int:
         """Hand bytes up to the target to the socket, as many as it takes."""
         count = cursor.target - cursor.offset
@@ -189,15 +200,21 @@ class LogServer(Generic[Log]):
             return socket.send(cursor.segment.view[cursor.offset : cursor.target])
         return os.sendfile(socket.fileno(), file, cursor.offset, count)
 
+    def _has_all(self, client: Client, cursor: Cursor) -> bool:
+        """Whether the client has all that is visible, and stays: then it waits for more."""
+        if cursor.number <= self.visible or self._is_over(cursor.number):
+            return False
+        self._caught_up[id(client)] = client
+        client.want_room(hungry=False)
+        return True
+
     def _aim(self, client: Client, cursor: Cursor, now_ns: int) -> bool:
         """Set the next target; False when the client has all that is visible, or was let go."""
+        if self._has_all(client, cursor):
+            return False
         if cursor.number > self.visible:
-            if self._is_over(cursor.number):
-                client.session.end_session(now_ns)
-                client.close("end of session", now_ns, debug=False, patience_ns=END_PATIENCE_NS)
-            else:
-                self._caught_up[id(client)] = client
-                client.want_room(hungry=False)
+            client.session.end_session(now_ns)
+            client.close("end of session", now_ns, debug=False, patience_ns=END_PATIENCE_NS)
             return False
         try:
             if cursor.number > cursor.segment.last:

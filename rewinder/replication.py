@@ -45,7 +45,12 @@ _ROW = struct.Struct(">QQ")
 _VOTER = struct.Struct(">cBQ")
 _PROMISE = struct.Struct(">cQ6sQ")
 _ANSWER = struct.Struct(">cBQ6sQQQQH")
+_NUMBERS_PACKET = struct.Struct(">HccQQ")  # with the framing of an unsequenced packet ...
+_FRAME = (1 + _NUMBERS.size, b"U")  # ... which is this
 _OPENED = struct.Struct(">cQ")
+
+HELD_PACKET_BYTES = _NUMBERS_PACKET.size
+"""A `Held` on the wire."""
 
 Table = tuple[tuple[int, int], ...]
 """Rows (epoch, first number), ascending."""
@@ -97,7 +102,7 @@ class Held:
 
     def encode(self) -> bytes:
         """The packet's payload."""
-        return _NUMBERS.pack(b"H", self.epoch, self.number)
+        return held(self.epoch, self.number)
 
 
 @frozen
@@ -176,6 +181,22 @@ class Opened:
 
 
 Packet = Epochs | Committed | Go | Held | VoterState | Query | PromiseRequest | Answer | Opened
+
+
+def commit_packet(epoch: int, number: int) -> bytes:
+    """`Committed`, framed: it is sent every turn, and needs no object."""
+    return _NUMBERS_PACKET.pack(*_FRAME, b"C", epoch, number)
+
+
+def held(epoch: int, number: int) -> bytes:
+    """The payload of `Held`, likewise without an object."""
+    return _NUMBERS.pack(b"H", epoch, number)
+
+
+def read_held(view: memoryview, start: int) -> tuple[int, int] | None:
+    """(epoch, number) of the `HELD_PACKET_BYTES` at `start` of a connection's bytes; None when they are no `Held`."""
+    length, packet, kind, epoch, number = _NUMBERS_PACKET.unpack_from(view, start)
+    return (epoch, number) if kind == b"H" and (length, packet) == _FRAME else None
 
 
 def decode(payload: bytes) -> Packet | None:

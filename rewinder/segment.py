@@ -137,29 +137,30 @@ class Segment:
             )
         if segment_name(self.first) != blob.name:
             raise BadHeader(self.file, f"its header says that it begins with record {self.first}")
-        self.kernel = SegmentKernel(blob.view, self.first, self.header.time_before_ns)
+        file = blob.fileno() if storage.writable else -1
+        self.kernel = SegmentKernel(blob.view, self.first, self.header.time_before_ns, file)
         self.cdata = self.kernel.cdata  # for adapters only
         self.verified = False
 
     @property
     def count(self) -> int:
         """How many records it holds."""
-        return int(self.cdata.count)
+        return self.cdata.count  # type: ignore[no-any-return]
 
     @property
     def last(self) -> int:
         """Number of the last record."""
-        return self.first + int(self.cdata.count) - 1
+        return self.first + self.cdata.count - 1  # type: ignore[no-any-return]
 
     @property
     def end(self) -> int:
         """Offset behind the last record."""
-        return int(self.cdata.end)
+        return self.cdata.end  # type: ignore[no-any-return]
 
     @property
     def last_time_ns(self) -> int:
         """Time of the last record, or of the one before the first; 0 if there is none."""
-        return int(self.cdata.last_time)
+        return self.cdata.last_time  # type: ignore[no-any-return]
 
     def fileno(self) -> int:
         """A descriptor of the file, for sendfile. Raises OSError for a storage without files."""

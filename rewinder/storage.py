@@ -41,9 +41,6 @@ SPARE_FILE = "spare" + TEMPORARY_SUFFIX
 SPARE_ROOM = 4
 """So many blobs must fit the disk for one to be made ready: what is needed comes first."""
 
-_POPULATE_WRITE = 23
-"""MADV_POPULATE_WRITE, which Python 3.11 does not name."""
-
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -211,8 +208,8 @@ class FileStorage:
     def prepare(self, size: int, piece: int) -> bool:
         """Make the next blob of `size` bytes ready before it is asked for, `piece` bytes of it; False when it is.
 
-        The first touch of a page costs more than all that is done with it later. Where the disk is short, or the
-        system does not know how, nothing is made ready, and `create` does without.
+        The first touch of a page costs more than all that is done with it later; writing zeros is the cheapest way
+        to do it (native/src/segment.h). Where the disk is short nothing is made ready, and `create` does without.
         """
         if self._spare is None:
             room = os.statvfs(self.directory)
@@ -226,14 +223,14 @@ class FileStorage:
             return True
         if self._prepared >= size:
             return False
-        mapping = self._spare.view.obj
-        assert isinstance(mapping, mmap.mmap)
         try:
-            mapping.madvise(_POPULATE_WRITE, self._prepared, min(piece, size - self._prepared))
+            written = os.pwrite(
+                self._spare.fileno(), bytes(min(piece, size - self._prepared)), self._prepared
+            )
         except OSError:
             self._prepared = size
             return False
-        self._prepared += piece
+        self._prepared += written
         return self._prepared < size
 
     def _reserve(self, name: str, temporary: str, size: int, head: bytes) -> int:

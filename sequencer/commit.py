@@ -20,11 +20,13 @@ class Commit:
     epoch_start: int
     number: int
     _held: dict[str, int] = field(factory=dict, init=False)
+    _moved: bool = field(default=False, init=False)  # since the last look
 
     def held(self, voter: str, number: int) -> None:
         """`voter` holds every record up to `number` (to the durability that the stream claims)."""
         if number > self._held.get(voter, 0):
             self._held[voter] = number
+            self._moved = True
 
     def forget(self, voter: str) -> None:
         """`voter` has lost what it held, and holds nothing that counts before it says so again."""
@@ -32,7 +34,8 @@ class Commit:
 
     def advance(self) -> int:
         """The commit number now."""
-        if len(self._held) >= self.write_quorum:
+        if self._moved and len(self._held) >= self.write_quorum:
+            self._moved = False
             agreed = sorted(self._held.values(), reverse=True)[self.write_quorum - 1]
             if agreed >= self.epoch_start and agreed > self.number:
                 self.number = agreed

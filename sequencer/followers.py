@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
 
-from rewinder.replication import Answer, Committed, Go, Held, VoterState
+from rewinder.replication import Answer, Go, VoterState, commit_packet
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,12 +79,26 @@ class Followers:
 
     def hurries(self, client: Client) -> bool:
         """Whether a follower gets every record at once: a commit is expected from it, or may be."""
-        if len(self._eager) < self.commit.write_quorum - 1:
-            return client.user in self.voters
-        return self._is_eager(client)
+        follower = self._eager.get(client.user)
+        if follower is not None and follower.client is client:
+            return True
+        return len(self._eager) < self.commit.write_quorum - 1 and client.user in self.voters
 
-    def follower_said(self, client: Client, packet: Held | VoterState | Answer, _now_ns: int) -> None:
-        """What a follower holds, whether it votes, or why it does not follow."""
+    def follower_holds(self, client: Client, epoch: int, number: int) -> None:
+        """What a follower holds."""
+        follower = self._connected.get(id(client))
+        if follower is None or epoch != self.epoch or number > self._log.last:
+            self.counters.add("node.stale")
+            return
+        follower.held = number
+        if self._counts(follower):
+            self.commit.held(client.user, number)
+            self._rank(follower)
+        else:
+            self._consider(follower)
+
+    def follower_said(self, client: Client, packet: VoterState | Answer, _now_ns: int) -> None:
+        """Whether a follower votes, or why it does not follow."""
         follower = self._connected.get(id(client))
         match packet:
             case Answer(epoch=epoch, owner=owner) if epoch >= self.epoch and client.user in self.voters:
@@ -96,15 +110,6 @@ class Followers:
                     self.commit.forget(client.user)
                     if self._is_eager(client):
                         del self._eager[client.user]
-            case Held(epoch, number) if (
-                follower is not None and epoch == self.epoch and number <= self._log.last
-            ):
-                follower.held = number
-                if self._counts(follower):
-                    self.commit.held(client.user, number)
-                    self._rank(follower)
-                else:
-                    self._consider(follower)
             case _:
                 self.counters.add("node.stale")
 
@@ -114,7 +119,7 @@ class Followers:
         number = self._log.commit
         if follower is not None and follower.told != number:
             follower.told = number
-            client.send_unsequenced(Committed(self.epoch, number).encode())
+            client.session.send_framed(commit_packet(self.epoch, number))
 
     # the primary's side
 
@@ -200,13 +205,15 @@ class Followers:
         name, state = follower.client.user, follower.state
         if state is None or name not in self.voters:
             return False
-        incarnation, number = self._log.admissions.get(name, (state.incarnation, 0))
-        if incarnation != state.incarnation:
+        admission = self._log.admissions.get(name)
+        if admission is not None and admission[0] != state.incarnation:
             return False
+        if state.votes:
+            return True
         # Where every voter must hold a record, nobody else can commit its admission: its own copy has to do,
         # and may, because each write quorum there ever was has everybody else in it (docs/FAILURES.md).
         everybody = self.commit.write_quorum == len(self.voters)
-        return state.votes or (everybody and 0 < number <= follower.held)
+        return everybody and admission is not None and 0 < admission[1] <= follower.held
 
     def _is_eager(self, client: Client) -> bool:
         follower = self._eager.get(client.user)

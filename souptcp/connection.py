@@ -105,7 +105,7 @@ class Connection:
         `session.waiting`, go on with `read`.
         """
         session = self.session
-        if not session.between_packets or self._closed:
+        if session.skim is not None or not session.between_packets or self._closed:
             return None
         try:
             count = self.socket.recv_into(session.space())

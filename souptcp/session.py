@@ -77,6 +77,7 @@ class Session(ABC):
 
     _TRANSITIONS: ClassVar[Mapping[State, Mapping[int, Callable[[Any, Packet, int], Event | None]]]]
     _HEARTBEAT: ClassVar[PacketType]
+    skim: Callable[[memoryview, int, int], Any] | None
 
     def __init__(
         self, codec: Codec, *, heartbeat_ns: int, timeout_ns: int, buffer_bytes: int, output_limit_bytes: int

@@ -1,7 +1,7 @@
 #define _DEFAULT_SOURCE
 #include "segment.h"
 
-#include <sys/mman.h>
+#include <unistd.h>
 
 #include "bytes.h"
 #include "crc32c.h"
@@ -10,7 +10,7 @@
 enum {
     FRAME_TYPE = 'S', /* SoupBinTCP: sequenced data packet */
     PAGE_BYTES = 4096,
-    /* Pages asked for at once: some tenths of a millisecond, so that no turn waits long for them. */
+    /* Made ready at once: some tens of microseconds, so that no turn waits long for them. */
     READY_BYTES = 256 * 1024,
     /* Bytes under CRC for each byte searched. Real damage needs less than one: a record's stamp has to look
      * right before its CRC is computed, and stamps in random bytes are one in many millions. */
@@ -44,25 +44,31 @@ static int has_room(const sc_segment *s, uint32_t length)
            s->count / SC_SEGMENT_STRIDE < s->index_capacity;
 }
 
-/* Where the pages that were not asked for yet begin. */
+/* Where the pages that are not ready yet begin. */
 static uint64_t ready_end(const sc_segment *s)
 {
     return s->ready > s->end ? s->ready : s->end;
 }
 
-/* Asks for the pages up to `to`, which may lie behind the end of the room. */
+/* Writes zeros into the whole pages up to `to`, which may lie behind the end of the room. The page that
+ * `end` lies in has been touched already, and may hold records. */
 static void populate(sc_segment *s, uint64_t to)
 {
-    uint64_t from = ready_end(s) / PAGE_BYTES * PAGE_BYTES;
+    static uint8_t zeros[READY_BYTES];
+    uint64_t from = (ready_end(s) + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES;
     s->ready = to;
-#ifdef MADV_POPULATE_WRITE
-    madvise(s->base + from, (to < s->capacity ? to : s->capacity) - from, MADV_POPULATE_WRITE);
-#else
-    (void)from;
-#endif
+    if (to > s->capacity)
+        to = s->capacity;
+    while (s->file > 0 && from < to) {
+        ssize_t written =
+            pwrite(s->file, zeros, to - from < READY_BYTES ? to - from : READY_BYTES, (off_t)from);
+        if (written <= 0) /* then they are touched as they come */
+            break;
+        from += (uint64_t)written;
+    }
 }
 
-/* Asks for the pages that an append to `upto`, and those after it, will write. */
+/* Makes the pages ready that an append to `upto`, and those after it, will write. */
 static void make_ready(sc_segment *s, uint64_t upto)
 {
     if (upto > s->ready)
@@ -76,9 +82,8 @@ uint64_t sc_segment_prepare(sc_segment *s, uint64_t bytes)
         return s->capacity;
     if (bytes == 0)
         return from;
-    uint64_t to = s->capacity - from > bytes ? from + bytes : s->capacity;
-    populate(s, to);
-    return to;
+    populate(s, s->capacity - from > bytes ? (from + bytes) / PAGE_BYTES * PAGE_BYTES : s->capacity);
+    return ready_end(s);
 }
 
 /* Frames the record that lies behind `end` already. The length goes last: until it is there, the frame is

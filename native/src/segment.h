@@ -43,7 +43,8 @@ typedef struct {
     uint64_t last_time;      /* stamp time of the last record of the log; 0 if there is none */
     uint32_t *index;         /* offset of the frame of every SC_SEGMENT_STRIDE-th record */
     uint32_t index_capacity; /* entries there can be */
-    uint64_t ready;          /* pages below this offset were asked for by an append; begins with 0 */
+    uint64_t ready;          /* pages below this offset were made ready; begins with 0 */
+    int32_t file;            /* descriptor of the file, for making pages ready; 0 or less for none */
 } sc_segment;
 
 typedef struct sc_senders sc_senders;
@@ -66,12 +67,13 @@ uint64_t sc_segment_clear(sc_segment *segment, uint64_t limit);
  * stamp->time is not below last_time, and keeps the sender table. The length of the frame is written last, so
  * that a process that is killed here leaves a frame that is whole, or none.
  *
- * Pages of the file are asked for some way ahead of the appends (MADV_POPULATE_WRITE), because taking them
- * one by one, as they are touched, costs several times as much; where the system does not know how, they are
- * touched.
+ * Pages of the file are made ready some way ahead of the appends, by writing zeros into the file: the kernel
+ * then takes memory in large pieces, and fills it once. Taking pages one by one, as the mapping is touched,
+ * costs twice as much, also with MADV_POPULATE_WRITE. In a virtual machine that has given its free memory
+ * back nothing helps: each page costs a fault in the host, some ten microseconds.
  *
- * sc_segment_prepare: asks for the next `bytes` bytes of pages behind those that were asked for; returns the
- * offset up to which all were: the capacity when there are no more.
+ * sc_segment_prepare: makes the next `bytes` bytes of pages ready, in whole pages, behind those that are;
+ * returns the offset up to which all are: the capacity when there are no more. With 0 it only tells.
  *
  * sc_segment_append_records: a follower's append: rows are records that are stamped already. Each is checked
  * with the number that it would get, its time against last_time, and a data record's sender is noted (unless

@@ -41,12 +41,24 @@ void sc_senders_free(sc_senders *t)
     free(t);
 }
 
+static int same(const uint8_t *a, const uint8_t *b)
+{
+    uint32_t a4, b4;
+    uint16_t a2, b2;
+    memcpy(&a4, a, sizeof a4);
+    memcpy(&b4, b, sizeof b4);
+    memcpy(&a2, a + sizeof a4, sizeof a2);
+    memcpy(&b2, b + sizeof b4, sizeof b2);
+    return a4 == b4 && a2 == b2;
+}
+
+_Static_assert(SC_SENDER_BYTES == sizeof(uint32_t) + sizeof(uint16_t), "a name is compared in two words");
+
 /* The bucket that holds `sender`, or the empty one where he would go. */
 static uint32_t probe(const sc_senders *t, const uint8_t *sender)
 {
     uint32_t bucket = bucket_of(t, sender);
-    while (t->buckets[bucket] != 0 &&
-           memcmp(t->rows[t->buckets[bucket] - 1].sender, sender, SC_SENDER_BYTES) != 0)
+    while (t->buckets[bucket] != 0 && !same(t->rows[t->buckets[bucket] - 1].sender, sender))
         bucket = (bucket + 1) & t->bucket_mask;
     return bucket;
 }
@@ -58,6 +70,8 @@ int32_t sc_senders_find(const sc_senders *t, const uint8_t *sender)
 
 int32_t sc_senders_add(sc_senders *t, const uint8_t *sender)
 {
+    if (t->latest < t->count && same(t->rows[t->latest].sender, sender))
+        return (int32_t)t->latest;
     uint32_t bucket = probe(t, sender);
     if (t->buckets[bucket] == 0) {
         if (t->count == t->capacity)
@@ -66,7 +80,8 @@ int32_t sc_senders_add(sc_senders *t, const uint8_t *sender)
         t->rows[t->count].used = 1;
         t->buckets[bucket] = ++t->count;
     }
-    return (int32_t)t->buckets[bucket] - 1;
+    t->latest = t->buckets[bucket] - 1;
+    return (int32_t)t->latest;
 }
 
 void sc_senders_note(sc_senders *t, const uint8_t *sender, uint64_t sequence, uint64_t number)

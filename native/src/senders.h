@@ -26,6 +26,7 @@ struct sc_senders {
     uint32_t count;    /* rows there are: slots 0 to count - 1 */
     uint32_t *buckets; /* slot + 1, 0 while empty */
     uint32_t bucket_mask;
+    uint32_t latest; /* the slot that was asked for last: mostly it is asked for again */
 };
 
 sc_senders *sc_senders_new(uint32_t capacity);

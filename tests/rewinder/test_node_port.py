@@ -105,6 +105,9 @@ class FakePrimary:
     def follower_ended(self, client: Client) -> None:
         self.connected.remove(client.user)
 
+    def follower_holds(self, client: Client, epoch: int, number: int) -> None:
+        self.follower_said(client, Held(epoch, number), 0)
+
     def follower_said(self, client: Client, packet: object, _now_ns: int) -> None:
         self.said.append(packet)
 

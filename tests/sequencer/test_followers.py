@@ -35,6 +35,15 @@ class FakeClient:
     def send_unsequenced(self, payload: bytes) -> None:
         self.sent.append(decode(payload))
 
+    @property
+    def session(self) -> FakeClient:
+        return self
+
+    def send_framed(self, packet: bytes) -> None:
+        assert int.from_bytes(packet[:2], "big") == len(packet) - 2
+        assert packet[2:3] == b"U"
+        self.send_unsequenced(packet[3:])
+
     def flush(self, _now_ns: int) -> bool:
         self.flushed += 1
         return self.takes
@@ -88,7 +97,10 @@ class Primary:
 
     def say(self, client: Any, *packets: VoterState | Held | Answer) -> None:
         for packet in packets:
-            self.followers.follower_said(client, packet, 0)
+            if isinstance(packet, Held):
+                self.followers.follower_holds(client, packet.epoch, packet.number)
+            else:
+                self.followers.follower_said(client, packet, 0)
 
     def advance(self) -> int:
         """What the primary does at the end of a turn."""

@@ -18,7 +18,7 @@ from rewinder.memory import MemoryStorage
 from rewinder.node import Node
 from rewinder.node_port import NodePort
 from rewinder.record import Kind, Stamp
-from rewinder.replication import Answer, Held, VoterState
+from rewinder.replication import Answer, VoterState
 from rewinder.voter import Voter
 from rewinder.why import Reason, Weight
 from sequencer.handover import HANDOVER_NS, Handover
@@ -41,6 +41,13 @@ class Follower:
     user: str
     mid_packet: bool = False
     sent: list[bytes] = field(factory=list)
+
+    @property
+    def session(self) -> Follower:
+        return self
+
+    def send_framed(self, packet: bytes) -> None:
+        self.sent.append(packet)
 
     def send_unsequenced(self, payload: bytes) -> None:
         self.sent.append(payload)
@@ -90,7 +97,7 @@ class Bench:
 
     def holds(self, name: str, number: int) -> None:
         client: Any = self.followers[name]
-        self.primary.followers.follower_said(client, Held(3, number), self.now_ns)
+        self.primary.followers.follower_holds(client, 3, number)
 
     def disconnect(self, name: str) -> None:
         client: Any = self.followers.pop(name)
