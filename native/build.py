@@ -33,6 +33,7 @@ HEADERS = (
     "outbox.h",
     "delivery.h",
     "wait.h",
+    "latency.h",
 )
 
 _CDEF = re.compile(r"/\* \[cdef\] \*/(.*?)/\* \[/cdef\] \*/", re.DOTALL)

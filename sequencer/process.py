@@ -252,6 +252,7 @@ class SequencerProcess(Node):
             self.port,
             self._depose,
             lambda: self.pump.clock.utc_ns,
+            self.pump.clock.exact_ns,
         )
         try:
             primary.open(now_ns)
@@ -374,6 +375,10 @@ class SequencerProcess(Node):
             status["published"] = primary.publisher.next_number - 1
             status["voters"] = primary.commit.voters()
             status["followers"] = primary.followers.status()
+            status["latency"] = {
+                "ingress_to_commit": primary.stages.to_commit.state(),
+                "commit_to_wire": primary.stages.to_wire.state(),
+            }
         return status
 
     def stream_reason(self) -> Reason | None:
