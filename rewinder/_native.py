@@ -281,14 +281,16 @@ class LatencyKernel:
 
     def state(self) -> dict[str, Any]:
         """All of it as plain values: what `seqcast.latency.LatencyHistogram.from_state` takes."""
-        cdata = self._cdata
-        counted = ffi.unpack(cdata.counts, lib.SC_LATENCY_BUCKETS) if cdata.count else ()
+        cdata, first, counts = self._cdata, 0, []
+        if cdata.count:  # most buckets lie below the fastest or above the slowest
+            first = lib.sc_latency_bucket(cdata.min_ns)
+            counts = ffi.unpack(cdata.counts + first, lib.sc_latency_bucket(cdata.max_ns) + 1 - first)
         return {
             "bucket_bits": lib.SC_LATENCY_BITS,
             "total_ns": cdata.total_ns,
             "min_ns": cdata.min_ns if cdata.count else None,
             "max_ns": cdata.max_ns if cdata.count else None,
-            "counts": [[bucket, count] for bucket, count in enumerate(counted) if count],
+            "counts": [[bucket, count] for bucket, count in enumerate(counts, first) if count],
         }
 
 
@@ -310,3 +312,7 @@ class StagesKernel:
         self.turn: Callable[[int, int, int, int, int, int], None] = partial(
             lib.sc_span_turn, to_commit, to_wire
         )
+
+    def state(self) -> dict[str, Any]:
+        """Both histograms, by name."""
+        return {"ingress_to_commit": self.to_commit.state(), "commit_to_wire": self.to_wire.state()}

@@ -22,6 +22,7 @@ from rewinder.leisure import Leisure
 from rewinder.link import HOLD_NS, Link
 from rewinder.log import MessageLog
 from rewinder.node_port import NodePort
+from rewinder.peer import peer_of
 from rewinder.placement import Placement
 from rewinder.pump import Idle
 from rewinder.service import Service
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
     from rewinder.access import Authority
     from rewinder.pump import Pump
-    from rewinder.service import Application
+    from rewinder.service import Application, Client
     from rewinder.surroundings import Control, Surroundings
 
 CLOSE_LIMIT_NS = 2_000_000_000
@@ -50,7 +51,11 @@ WHY_KEYS = (
 )
 """What of its status a node adds when it is asked why nothing moves."""
 
+ROUTINE_REFUSALS = frozenset({"not_primary", "no_quorum", "refusing"})
+"""Logins that are refused because somebody looks for the primary: counted, and not worth a line each."""
+
 logger = logging.getLogger("seqcast")
+logger.addHandler(logging.NullHandler())  # else Python writes warnings where nobody asked for lines
 
 
 @frozen
@@ -114,6 +119,7 @@ class Node:
     """Why this node is not the primary any more, and has to stop; None while nothing of that kind happened."""
     restart: bool = field(default=False, init=False)
     """Whether it was asked to end and to be started again."""
+    _access_problem: str | None = field(default=None, init=False)
     _unfit: str | None = field(default=None, init=False)
     _started_ns: int = field(default=0, init=False)
     _counters_due_ns: int = field(default=0, init=False)
@@ -178,7 +184,14 @@ class Node:
         patience = self.settings.patience
         if not between_nodes:
             patience = Patience(patience.heartbeat_ns, TIMEOUT_NS)
-        self.services.append(Service(name, self.pump, listener, application, self.counters, patience))
+
+        def notice(event: str, client: Client | None, detail: str, label: str = "") -> None:
+            if label not in ROUTINE_REFUSALS:
+                peer = "" if client is None else peer_of(client)
+                self.warn(event, port=name, peer=peer, detail=detail)
+
+        service = Service(name, self.pump, listener, application, self.counters, patience, notice=notice)
+        self.services.append(service)
 
     def commands(self) -> dict[str, Any]:
         """Handlers of the control plane, by command."""
@@ -205,9 +218,20 @@ class Node:
         """The end of a turn; returns work done."""
         if now_ns >= self._counters_due_ns:
             self._counters_due_ns = now_ns + COUNTERS_NS
-            self.control.publish(self.status())
+            self.each_second()
             notify.watchdog()
         return 0
+
+    def each_second(self) -> None:
+        """What is not worth doing more often."""
+        self.control.publish(self.status())
+        problem = self.settings.authority.problem
+        if problem != self._access_problem:
+            self._access_problem = problem
+            if problem is None:
+                self.report("the users file is good again")
+            else:
+                self.warn("the users file cannot be used", detail=problem)
 
     # the node port's side
 
@@ -306,6 +330,10 @@ class Node:
     def report(self, event: str, **values: Any) -> None:
         """One line for people."""
         logger.info(event, extra={"node": self.settings.name, "values": values})
+
+    def warn(self, event: str, **values: Any) -> None:
+        """One line about something that may need somebody."""
+        logger.warning(event, extra={"node": self.settings.name, "values": values})
 
     def close(self) -> None:
         """Let go of everything; safe to call on a node that was opened in part."""

@@ -71,7 +71,7 @@ class ReplayPort:
             session = self.archive.take(request.session, now_ns)
         except NotServed as error:
             self.timers.watch(self.archive)
-            return Denied(b"S", str(error))
+            return Denied(b"S", str(error), "not_served")
         server = LogServer(session.log, present.admission, present.counters, name=present.name, final=True)
         server.visible = session.shown
         answer = server.enter(client, request.sequence_number)

@@ -7,6 +7,7 @@ that is in them, are the same.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import secrets
 from random import Random
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from rewinder.node import NodeSettings
     from rewinder.pump import Pump
     from rewinder.storage import Storage
+
+logger = logging.getLogger("seqcast")
 
 ASIDE_LIMIT = 100
 """Damaged logs of one session that are kept."""
@@ -136,7 +139,15 @@ class Machine:
 
     def control(self, settings: NodeSettings, handlers: Mapping[str, Any]) -> Control:
         """A pyzmq server on a Unix socket."""
-        return ControlServer(settings.control_path, handlers)
+
+        def report(command: str, error: Exception) -> None:
+            logger.error(
+                "a command failed",
+                extra={"node": settings.name, "values": {"command": command}},
+                exc_info=error,
+            )
+
+        return ControlServer(settings.control_path, handlers, report)
 
     def draw(self) -> int:
         """64 bits from the system."""

@@ -20,6 +20,7 @@ from rewinder.replication import Query
 from sequencer.candidate import Candidate
 from sequencer.elector import RankElector
 from sequencer.mending import mend
+from sequencer.notices import Notices
 from sequencer.ordering import Ordering
 from sequencer.orders import Orders
 from sequencer.primary import Primary
@@ -78,6 +79,7 @@ class SequencerProcess(Node):
     takeovers: int = field(default=0, init=False)
     _lines: list[Line] = field(factory=list, init=False)
     _progress: Progress = field(factory=Progress, init=False)
+    _notices: Notices = field(init=False)
     _failure: str = field(default="", init=False)  # why the last attempt to take over was lost
     _try_ns: int | None = field(default=None, init=False)
     _gone: str | None = field(default=None, init=False)  # the primary that was followed last
@@ -160,6 +162,12 @@ class SequencerProcess(Node):
                 work = self._lead(self.primary, now_ns)
         return work + super().finish(now_ns)
 
+    def each_second(self) -> None:
+        """Also say what has changed around a primary."""
+        super().each_second()
+        if self.primary is not None:
+            self._notices.look(self.primary)
+
     # timers
 
     def deadline_ns(self) -> int | None:
@@ -201,7 +209,7 @@ class SequencerProcess(Node):
                 self._try_ns = now_ns + self.elector.wait_ns(candidate.failures, self._gone)
             if now_ns >= self._try_ns:
                 if candidate.failures == 0:
-                    self.report("no primary; asking the voters", suspicion=link.suspicion)
+                    self.warn("no primary; asking the voters", suspicion=link.suspicion)
                 candidate.begin(now_ns, insist=False)
                 self._advance(now_ns)
             else:
@@ -263,6 +271,7 @@ class SequencerProcess(Node):
             return
         self.primary = primary
         self._progress = Progress()
+        self._notices = Notices(self.counters, self.report, self.warn)
         self.takeovers += 1
         self.report("primary", epoch=primary.epoch, last=log.last, commit=log.commit)
         self.candidate.announce(primary.epoch, now_ns)
@@ -306,7 +315,7 @@ class SequencerProcess(Node):
         """This node is not the primary any more: it does nothing further, and ends."""
         if self.deposed is None:
             self.deposed = reason
-            self.report(
+            self.warn(
                 "deposed", detail=reason, epoch=self.voter.epoch, last=self.log.last, commit=self.log.commit
             )
             self.port.primary = None
@@ -341,7 +350,7 @@ class SequencerProcess(Node):
     def _storage_full(self, error: StorageFull) -> None:
         assert self.primary is not None  # else no message was let in
         if self.primary.storage_error is None:
-            self.report("storage full", detail=str(error))
+            self.warn("storage full", detail=str(error))
         self.primary.storage_full(error)
 
     def close(self) -> None:
@@ -375,10 +384,7 @@ class SequencerProcess(Node):
             status["published"] = primary.publisher.next_number - 1
             status["voters"] = primary.commit.voters()
             status["followers"] = primary.followers.status()
-            status["latency"] = {
-                "ingress_to_commit": primary.stages.to_commit.state(),
-                "commit_to_wire": primary.stages.to_wire.state(),
-            }
+            status["latency"] = primary.stages.state()
         return status
 
     def stream_reason(self) -> Reason | None:

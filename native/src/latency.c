@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-static uint32_t bucket_of(uint64_t value_ns)
+uint32_t sc_latency_bucket(uint64_t value_ns)
 {
     const uint64_t limit = (UINT64_C(1) << SC_LATENCY_LIMIT_BITS) - 1;
     uint64_t value = value_ns < limit ? value_ns : limit;
@@ -21,7 +21,7 @@ void sc_latency_add(sc_latency *latency, uint64_t value_ns, uint64_t records)
         latency->max_ns = value_ns;
     latency->count += records;
     latency->total_ns += value_ns * records;
-    latency->counts[bucket_of(value_ns)] += records;
+    latency->counts[sc_latency_bucket(value_ns)] += records;
 }
 
 void sc_latency_between(sc_latency *latency, uint64_t from_ns, uint64_t to_ns, uint64_t records)

@@ -27,6 +27,7 @@ typedef struct {
     sc_mark mark[SC_LATENCY_MARKS];
 } sc_span;
 
+uint32_t sc_latency_bucket(uint64_t value_ns);
 void sc_latency_add(sc_latency *latency, uint64_t value_ns, uint64_t records);
 void sc_latency_between(sc_latency *latency, uint64_t from_ns, uint64_t to_ns, uint64_t records);
 void sc_span_start(sc_span *span, uint64_t number);
@@ -36,8 +37,8 @@ void sc_span_turn(sc_span *to_commit, sc_span *to_wire, uint64_t stamped, uint64
                   uint64_t published, uint64_t stamped_ns, uint64_t committed_ns, uint64_t published_ns);
 /* [/cdef] */
 
-/* sc_latency_add: counts `records` that all took `value_ns`. sc_latency_between: the same for what lies
- * between two times, 0 when the clock went back.
+/* sc_latency_bucket: where a value is counted. sc_latency_add: counts `records` that all took `value_ns`.
+ * sc_latency_between: the same for what lies between two times, 0 when the clock went back.
  *
  * sc_span_start: everything up to `number` is past: nothing of it is counted.
  *

@@ -183,7 +183,7 @@ def test_a_stranger_is_refused_before_any_session_is_looked_for(port: Port, tmp_
     for who in ({"user": b"SEQ1", "password": b"WRONG"}, {"user": b"?!"}):
         for session in (b"OLD", b"NEVER", b"NEW"):
             assert port.replay(session, 1, **who).found == [(b"J", b"A")]
-    assert port.counters["replay.login_rejected"] == 6
+    assert port.counters["replay.login_rejected.not_authorized"] == 6
     assert not any(name.startswith("archive.") for name in port.counters)
     assert port.replay(b"OLD", 10, user=b"SEQ1", password=b"SECRET").kinds == b"ASZ"
 
@@ -192,7 +192,8 @@ def test_a_stranger_is_refused_before_any_session_is_looked_for(port: Port, tmp_
 def test_a_session_that_is_not_there(port: Port, tmp_path: Path, name: bytes) -> None:
     make_log(tmp_path, "X", 3).rename(tmp_path / "NEW.damaged-1")
     assert port.replay(name, 1).found == [(b"J", b"S")]
-    assert (port.counters["replay.login_rejected"], port.counters["archive.unknown"]) == (1, 1)
+    counted = port.counters["replay.login_rejected.not_served"], port.counters["archive.unknown"]
+    assert counted == (1, 1)
     assert port.said == [f"there is no session {name!r} here"]
 
 
