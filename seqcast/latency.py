@@ -186,6 +186,14 @@ class LatencyHistogram:
             raise ValueError(f"not the state of a histogram: {error!r}") from None
         return histogram
 
+    @classmethod
+    def read(cls, state: dict[str, Any] | None) -> Self | None:
+        """The same; None where there is none, or that of a program of another version."""
+        try:
+            return None if state is None else cls.from_state(state)
+        except ValueError:
+            return None
+
     def since(self, before: LatencyHistogram) -> LatencyHistogram:
         """What was recorded after `before`, an earlier state of the same histogram; all of it where it is none.
 

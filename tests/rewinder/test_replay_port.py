@@ -279,3 +279,22 @@ def test_what_a_client_says_is_counted(port: Port, tmp_path: Path) -> None:
     peer.socket.setblocking(False)
     assert peer.finish().kinds[-1:] == b"Z"
     assert port.counters["replay.unsequenced"] == 1
+
+
+def test_who_reads_and_how_far_they_are(port: Port, tmp_path: Path) -> None:
+    make_log(tmp_path, "OLD", 8_000, size=1200)  # more than the buffers between the two hold
+    quick, slow = port.connect(b"NEW", 1), port.connect(b"OLD", 1)
+    quick.finish(until=3)
+    for _ in range(20):
+        port.pump.turn(0)
+    found = port.port.receivers(port.service.clients.values())
+    assert (found["count"], found["behind"]) == (2, 1)
+    (row,) = found["slowest"]
+    host, number = slow.socket.getsockname()
+    assert (row["user"], row["peer"], row["session"]) == ("ALPHA", f"{host}:{number}", "OLD")
+    assert row["next"] > 1
+    assert 0 < row["lag"] == 8_001 - row["next"]
+    port.port.present.visible += 2  # as if more had been committed than was shown
+    assert port.port.receivers(port.service.clients.values())["behind"] == 2
+    quick.socket.close()
+    slow.socket.close()
