@@ -21,6 +21,7 @@ from rewinder.follower import Follower
 from rewinder.leisure import Leisure
 from rewinder.link import HOLD_NS, Link
 from rewinder.log import MessageLog
+from rewinder.log_pages import log_page
 from rewinder.node_port import NodePort
 from rewinder.peer import peer_of
 from rewinder.placement import Placement
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from rewinder.access import Authority
+    from rewinder.curve import RemoteControl
     from rewinder.pump import Pump
     from rewinder.service import Application, Client
     from rewinder.surroundings import Control, Surroundings
@@ -85,6 +87,7 @@ class NodeSettings:
     node_password: str
     patience: Patience
     ahead_bytes: int = 0  # of room that is made ready behind the end of the log
+    remote: RemoteControl | None = None  # where commands are taken over TCP
     fingerprint: str = ""  # of the configuration that the nodes share
     idle: Idle = Idle.BLOCK
     placement: Placement = field(factory=Placement)
@@ -167,7 +170,7 @@ class Node:
         self.open_ports()
         for service in self.services:
             service.open()
-        self.control = self.surroundings.control(settings, self.commands())
+        self.control = self.surroundings.control(settings, self.commands(), self.counters)
         self.pump.watch(self.control.fileno(), lambda _events, _now_ns: self.control.turn())
 
     def open_ports(self) -> None:
@@ -199,6 +202,7 @@ class Node:
             "status": lambda _arguments: self.status(),
             "why": lambda _arguments: self.answer_why(),
             "restart": self._restart,
+            "log": lambda arguments: log_page(self.log, self.settings.session_name, arguments),
         }
 
     def run(self) -> None:
@@ -325,7 +329,8 @@ class Node:
 
     def ports(self) -> dict[str, int]:
         """The ports this node has open, by name."""
-        return {service.name: service.listener.port for service in self.services}
+        ports = {service.name: service.listener.port for service in self.services}
+        return ports if self.settings.remote is None else {**ports, "control": self.settings.remote.port}
 
     def report(self, event: str, **values: Any) -> None:
         """One line for people."""

@@ -25,6 +25,7 @@ from rewinder.storage import FileStorage
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from rewinder.counters import Counters
     from rewinder.node import NodeSettings
     from rewinder.pump import Pump
     from rewinder.storage import Storage
@@ -76,8 +77,8 @@ class Surroundings(Protocol):
     def set_aside(self, settings: NodeSettings) -> str:
         """Put a log that cannot be trusted out of the way; returns where it is now. Raises OSError."""
 
-    def control(self, settings: NodeSettings, handlers: Mapping[str, Any]) -> Control:
-        """A control socket. Raises OSError."""
+    def control(self, settings: NodeSettings, handlers: Mapping[str, Any], counters: Counters) -> Control:
+        """A control socket, which counts in `counters`. Raises OSError, AccessError."""
 
     def draw(self) -> int:
         """64 random bits that nobody else draws."""
@@ -137,8 +138,8 @@ class Machine:
                 return str(target)
         raise OSError(f"{directory}: {ASIDE_LIMIT} damaged logs lie beside it: remove some")
 
-    def control(self, settings: NodeSettings, handlers: Mapping[str, Any]) -> Control:
-        """A pyzmq server on a Unix socket."""
+    def control(self, settings: NodeSettings, handlers: Mapping[str, Any], counters: Counters) -> Control:
+        """A pyzmq server on a Unix socket, and on TCP where there are keys."""
 
         def report(command: str, error: Exception) -> None:
             logger.error(
@@ -147,7 +148,7 @@ class Machine:
                 exc_info=error,
             )
 
-        return ControlServer(settings.control_path, handlers, report)
+        return ControlServer(settings.control_path, handlers, report, settings.remote, counters)
 
     def draw(self) -> int:
         """64 bits from the system."""

@@ -85,6 +85,11 @@ METERS: dict[str, tuple[Kind, str]] = {
     "follower.storage_full": (Kind.RETRY, "times that the log had no room for what the primary sent"),
     "takeover.lost": (Kind.RETRY, "attempts to become primary that failed"),
     "peers.disconnects": (Kind.RETRY, "connections to other voters that were lost, or not made"),
+    "control.refused_key": (Kind.REJECT, "connections to the control plane with a key that is not known"),
+    "control.handshake_failed": (
+        Kind.REJECT,
+        "handshakes at the control plane that failed: no key, or another of this node",
+    ),
     "submit.held_back": (Kind.EVENT, "times that senders were held back because commits lag"),
     "submit.let_go": (Kind.EVENT, "times that they were let go on"),
     "submit.replaced": (Kind.EVENT, "logins that ended an earlier one of the same user"),

@@ -1,7 +1,7 @@
 """Listening to the live counters of nodes, which may be down, and come and go.
 
 Every node publishes its status once a second on its counters socket, whoever listens; so watching costs a node
-nothing, and asks it nothing.
+nothing, and asks it nothing. Nodes on other machines are listened to over TCP, where there are keys.
 
     with Watch(configuration) as watch:
         while True:
@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any, Self
 import zmq
 from attrs import define, field, frozen
 
-from rewinder.control import Endpoint, counters_path
-from seqcast.control import COUNTERS_QUEUE, REPLY_BYTES
+from rewinder.endpoint import Endpoint, counters_path
+from seqcast.control import REPLY_BYTES, connect_remote
+from seqcast.keys import remote_node
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 
 STALE_SECONDS = 3.0
 """A node that has published nothing for so long is taken for down: it does so every second."""
+
+COUNTERS_QUEUE = 16
+"""Publications that wait for a slow reader; older ones go."""
 
 RECONNECT_MS = 100
 """How soon after a failure libzmq connects again."""
@@ -83,6 +87,11 @@ class Watch:
     def __attrs_post_init__(self) -> None:
         self.nodes = tuple(self.configuration.nodes if self.nodes is None else self.nodes)
         self._unreached = list(self.nodes)
+        try:
+            self._connect_remote()
+        except BaseException:
+            self.close()
+            raise
         self._connect()
 
     def wait(self, timeout_ms: int) -> bool:
@@ -131,15 +140,25 @@ class Watch:
             except OSError:  # a long path whose directory is not there yet
                 continue
             self._endpoints.append(endpoint)
-            subscriber = self._context.socket(zmq.SUB)
-            subscriber.setsockopt(zmq.MAXMSGSIZE, REPLY_BYTES)
-            subscriber.setsockopt(zmq.RCVHWM, COUNTERS_QUEUE)
-            subscriber.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MS)
-            subscriber.setsockopt(zmq.SUBSCRIBE, b"")
-            subscriber.connect(endpoint.address)
-            self._sockets[subscriber] = node
-            self._poller.register(subscriber, zmq.POLLIN)
+            self._subscriber(node).connect(endpoint.address)
             self._unreached.remove(node)
+
+    def _connect_remote(self) -> None:
+        """Subscribe over TCP to those of whom there are keys; one that runs here too is then heard twice."""
+        for node in self.nodes or ():
+            where = remote_node(self.configuration, node)
+            if where is not None:
+                connect_remote(self._subscriber(node), where, where.port + 1)
+
+    def _subscriber(self, node: Node) -> zmq.Socket[bytes]:
+        subscriber = self._context.socket(zmq.SUB)
+        subscriber.setsockopt(zmq.MAXMSGSIZE, REPLY_BYTES)
+        subscriber.setsockopt(zmq.RCVHWM, COUNTERS_QUEUE)
+        subscriber.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MS)
+        subscriber.setsockopt(zmq.SUBSCRIBE, b"")
+        self._sockets[subscriber] = node
+        self._poller.register(subscriber, zmq.POLLIN)
+        return subscriber
 
     def _take(self, subscriber: zmq.Socket[bytes]) -> None:
         """Take what a node has published: the last of it counts."""
@@ -153,7 +172,7 @@ class Watch:
             status = json.loads(body)
         except (ValueError, RecursionError):
             status = None
-        if isinstance(status, dict) and status.get("name") == node.name:
-            self._seen[node.name] = self.clock_ns(), status
-        else:
+        if not isinstance(status, dict) or status.get("name") != node.name:
             self.bad += 1
+        elif node.name not in self._seen or self._seen[node.name][1] != status:  # else it came two ways
+            self._seen[node.name] = self.clock_ns(), status

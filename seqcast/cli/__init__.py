@@ -36,6 +36,7 @@ COMMANDS = {
     "end-session": ("seqcast.cli.end_session:command", "End the stream for good."),
     "log": ("seqcast.cli.log:command", "List, verify and dump the log of a node."),
     "users": ("seqcast.cli.users:command", "Add, remove and list users."),
+    "keys": ("seqcast.cli.keys:command", "Make keys, with which commands reach other machines."),
     "bench": ("seqcast.cli.bench:command", "Measure throughput and latency beside a baseline."),
     "config": ("seqcast.cli.config:command", "Check and show the configuration."),
 }
