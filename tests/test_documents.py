@@ -19,7 +19,7 @@ from seqcast.settings import ConfigError
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = ROOT / "docs"
-TUTORIAL, HOWTO = DOCUMENTS / "TUTORIAL.md", DOCUMENTS / "HOWTO.md"
+TUTORIAL, HOWTO, OBSERVE = (DOCUMENTS / f"{name}.md" for name in ("TUTORIAL", "HOWTO", "OBSERVE"))
 
 
 def test_the_tutorial(tmp_path: Path) -> None:
@@ -55,6 +55,13 @@ def test_the_answers_to_problems(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
                 assert block.language == "python", block
                 printed = run(block, spaces.setdefault(block.section, {"__name__": "howto"}))
     assert not printed
+
+
+def test_what_is_to_be_seen(tmp_path: Path) -> None:
+    with Shell(tmp_path, tmp_path) as shell:
+        for block in blocks_of(OBSERVE):
+            assert block.language == "console", block
+            shell.play(block)
 
 
 def run(block: Block, names: dict[str, Any]) -> str:

@@ -15,8 +15,6 @@ from seqcast.keys import ADMIN, add_client, list_clients, list_nodes, make_node_
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from seqcast.config import Configuration
-
 
 @click.group(
     epilog=examples("seqcast keys make", "seqcast keys add grafana", "seqcast keys list"),
@@ -47,7 +45,10 @@ def make(port: int | None, config: Path | None, as_json: bool) -> None:
     made = make_node_keys(configuration, port)
     if ADMIN not in list_clients(configuration):
         made += add_client(configuration, ADMIN, KeyRole.ADMIN)
-    _say_made(configuration, made, as_json=as_json)
+    _say_made(made, as_json=as_json)
+    if not as_json:
+        again = "nodes that run take up new keys of their own when they are started again"
+        click.echo(again if made else f"every node of {shown(configuration.path)} has its key")
 
 
 @command.command(epilog=examples("seqcast keys add grafana", "seqcast keys add night-shift --admin"))
@@ -59,7 +60,7 @@ def add(name: str, admin: bool, config: Path | None, as_json: bool) -> None:
     """Make a key for the client NAME. Nodes know it as soon as its public key is in their keys/clients."""
     configuration = load(config)
     made = add_client(configuration, name, KeyRole.ADMIN if admin else KeyRole.OBSERVE)
-    _say_made(configuration, made, as_json=as_json)
+    _say_made(made, as_json=as_json)
 
 
 @command.command(epilog=examples("seqcast keys remove grafana"))
@@ -96,13 +97,9 @@ def list_(config: Path | None, as_json: bool) -> None:
     click.echo(columns(rows) if len(rows) > 1 else "there are no keys: `seqcast keys make` makes them")
 
 
-def _say_made(configuration: Configuration, made: list[Path], *, as_json: bool) -> None:
+def _say_made(made: list[Path], *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"made": [str(path) for path in made]}))
         return
     for path in made:
         click.echo(f"made {shown(path)}")
-    if made:
-        click.echo("nodes that run take up new keys of their own when they are started again")
-    else:
-        click.echo(f"every node of {shown(configuration.path)} has its key")
