@@ -144,7 +144,7 @@ class Node:
             self.report("recovered", detail=str(self.log.recovery))
         self.voter = Voter(settings.name, settings.voters, self.log, self.surroundings.draw, self._unfit)
         if self.voter.unfit is not None:
-            self.report("lost its vote until it is admitted again", detail=self.voter.unfit)
+            self.warn("lost its vote until it is admitted again", detail=self.voter.unfit)
         self.follower = Follower(self.voter, self.counters, self._before_cut)
         self.port = NodePort(
             self.log,
@@ -223,7 +223,7 @@ class Node:
         if now_ns >= self._counters_due_ns:
             self._counters_due_ns = now_ns + COUNTERS_NS
             self.each_second()
-            notify.watchdog()
+            notify.watchdog(f"{self.role} of epoch {self.voter.epoch}, {self.log.commit} committed")
         return 0
 
     def each_second(self) -> None:
@@ -358,7 +358,7 @@ class Node:
             kept = self.surroundings.set_aside(settings)
             log = self._open_storage()
             self._unfit = f"its log was damaged, and is now {kept}"
-            self.report(
+            self.warn(
                 "the log is damaged; it was put aside, and a new one begins", detail=str(error), kept=kept
             )
             return log

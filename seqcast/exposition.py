@@ -179,12 +179,20 @@ def _counted(statuses: Mapping[str, Mapping[str, Any]]) -> Iterator[Metric]:
 
 def _latencies(statuses: Mapping[str, Mapping[str, Any]]) -> Iterator[Metric]:
     for stage, (metric, text) in LATENCIES.items():
-        family = HistogramMetricFamily(metric, text, labels=NODE)
-        for name, status in statuses.items():
-            histogram = LatencyHistogram.read((status.get("latency") or {}).get(stage))
-            if histogram is not None:
-                family.add_metric((name,), _cumulated(histogram), histogram.total_ns / 1e9)
-        yield family
+        states = {name: (status.get("latency") or {}).get(stage) for name, status in statuses.items()}
+        yield latency_family(metric, text, "node", states)
+
+
+def latency_family(
+    metric: str, text: str, label: str, states: Mapping[str, dict[str, Any] | None]
+) -> HistogramMetricFamily:
+    """A histogram metric out of the states of histograms, by value of its one label."""
+    family = HistogramMetricFamily(metric, text, labels=(label,))
+    for name, state in states.items():
+        histogram = LatencyHistogram.read(state)
+        if histogram is not None:
+            family.add_metric((name,), _cumulated(histogram), histogram.total_ns / 1e9)
+    return family
 
 
 def _cumulated(histogram: LatencyHistogram) -> list[tuple[str, float]]:

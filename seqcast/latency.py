@@ -3,7 +3,7 @@
 The buckets are log-linear: below 2048 ns each nanosecond has its own; above, each power of two is cut into
 1024 equal buckets. So a percentile is off by less than a thousandth of itself, and it is always off upwards.
 This is the layout of Gil Tene's HdrHistogram with three significant digits. Nodes and receivers keep theirs in C, with
-32 buckets (`native/src/latency.h`): what they say of them is read here too, and is off by a thirty-second at most.
+16 buckets (`native/src/latency.h`): what they say of them is read here too, and is off by a sixteenth at most.
 
     latencies = LatencyHistogram()
     latencies.record(now_ns - sent_ns)

@@ -16,7 +16,7 @@ from seqcast.latency import LatencyHistogram
 from seqcast.meters import Kind, counters_of, meter_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from seqcast.settings import Configuration
     from seqcast.watch import Sighting
@@ -52,17 +52,18 @@ class Painter:
     configuration: Configuration
     _earlier: dict[str, deque[tuple[int, dict[str, Any]]]] = field(factory=dict, init=False)
 
-    def paint(self, sightings: Mapping[str, Sighting]) -> dict[str, Any]:
-        """The picture now."""
-        for name, sighting in sightings.items():
+    def paint(self, seen: Mapping[str, Sighting], names: Iterable[str] | None = None) -> dict[str, Any]:
+        """The picture now, with the nodes named, or all that were seen: what a node lacks, the primary knows."""
+        for name, sighting in seen.items():
             self._note(name, sighting)
-        primary = primary_of(self.configuration, sightings)
-        leader = None if primary is None else sightings[primary].status
+        primary = primary_of(self.configuration, seen)
+        leader = None if primary is None else seen[primary].status
+        sightings = seen if names is None else {name: seen[name] for name in names}
         return {
             "session": self.configuration.session,
             "primary": primary,
             "epoch": None if leader is None else leader.get("epoch"),
-            "commit": max((_number(each.status, "commit") for each in sightings.values()), default=0),
+            "commit": max((_number(each.status, "commit") for each in seen.values()), default=0),
             "nodes": {name: self._node(name, each, leader) for name, each in sightings.items()},
             "receivers": _receivers(sightings),
             "latency": {} if primary is None else self._latency(primary),

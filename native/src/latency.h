@@ -6,9 +6,9 @@
 #include <stdint.h>
 
 /* [cdef] */
-#define SC_LATENCY_BITS 5 /* each power of two has 32 buckets: a bucket is one part in 32 wide at most */
+#define SC_LATENCY_BITS 4 /* each power of two has 16 buckets: a bucket is one part in 16 wide at most */
 #define SC_LATENCY_LIMIT_BITS 40 /* what is longer, above 18 minutes, shares the last bucket */
-#define SC_LATENCY_BUCKETS 1152
+#define SC_LATENCY_BUCKETS 592
 #define SC_LATENCY_MARKS 1024
 
 typedef struct {

@@ -43,7 +43,7 @@ def command(names: tuple[str, ...], config: Path | None, as_json: bool, watch: b
     `held` and `lag` are what the primary knows of each node's copy of the log.
 
     With --watch: a live screen, one line a second where there is no terminal, and one JSON object a second with
-    --json. Nodes that are down are shown as such. Lags need the primary among the nodes that are watched.
+    --json. Nodes that are down are shown as such.
     """
     configuration = load(config)
     chosen = [configuration.node(name) for name in names] or list(configuration.nodes)

@@ -20,7 +20,7 @@ from seqcast.picture import Painter
 from seqcast.watch import Watch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator, Sequence
     from types import FrameType
 
     from seqcast.settings import Configuration, Node
@@ -37,16 +37,18 @@ class _Writer(Protocol):
     def show(self, picture: dict[str, Any]) -> None: ...
 
 
-def run_watch(configuration: Configuration, nodes: Iterable[Node], *, as_json: bool) -> None:
-    """Show the nodes once a second, until ctrl-C or SIGTERM."""
+def run_watch(configuration: Configuration, nodes: Sequence[Node], *, as_json: bool) -> None:
+    """Show the nodes once a second, until ctrl-C or SIGTERM. The sequencers are watched in any case."""
     writer: _Writer = _Lines(as_json) if as_json or not sys.stdout.isatty() else _Screen()
     painter = Painter(configuration)
-    with _until_told(), Watch(configuration, nodes) as watch, writer:
+    names = [node.name for node in nodes]
+    watched = {node.name: node for node in (*nodes, *configuration.sequencers)}
+    with _until_told(), Watch(configuration, watched.values()) as watch, writer:
         due_ns = time.monotonic_ns()
         while True:
             due_ns += PERIOD_NS
             watch.wait_until(due_ns)
-            writer.show(painter.paint(watch.sightings()))
+            writer.show(painter.paint(watch.sightings(), names))
 
 
 @define

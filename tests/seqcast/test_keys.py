@@ -16,6 +16,7 @@ import zmq
 from attrs import evolve
 from click.testing import CliRunner
 
+from rewinder import curve
 from rewinder.control import VERSION, ControlServer
 from rewinder.counters import Counters
 from rewinder.curve import KeyRole, read_key
@@ -187,6 +188,21 @@ def test_strangers_are_refused_and_the_node_does_not_notice(configuration):
         assert ControlClient(where).request("status")["name"] == "SEQ1"
         assert counters["control.refused_key"] >= 1
         assert counters["control.handshake_failed"] >= 2
+
+
+def test_those_who_connect_and_say_nothing_are_let_go(configuration, monkeypatch):
+    monkeypatch.setattr(curve, "HANDSHAKE_MS", 200)
+    where = place(configuration)
+    with serving(configuration) as counters:
+        idle = [socket.create_connection((where.host, where.port)) for _ in range(200)]
+        assert ControlClient(where).request("status")["name"] == "SEQ1"
+        for each in idle:
+            each.settimeout(10)
+            while each.recv(4096):  # the greeting, and then the end
+                pass
+            each.close()
+        assert ControlClient(where).request("status")["name"] == "SEQ1"
+        assert counters["control.refused_key"] == 0
 
 
 def test_nobody_is_there(configuration):

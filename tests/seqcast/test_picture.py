@@ -59,7 +59,7 @@ def test_a_picture():
     assert gone == {"up": False, "ready": False, "role": "sequencer", "note": "has not been heard of"}
     latency = picture["latency"]["ingress_to_commit"]
     assert latency["count"] == 2, "of the last seconds"
-    assert 70_000 <= latency["p50_ns"] <= 72_500
+    assert 70_000 <= latency["p50_ns"] <= 74_400
     assert picture["receivers"]["slowest"][0]["lag"] == 61
     drops = {
         (row["where"], row["reason"]): (row["kind"], row["count"], row["rate"]) for row in picture["drops"]
@@ -86,6 +86,14 @@ def test_a_picture():
     assert "receivers 2 (1 behind)" in said
     assert "dropping: SEQ1 submit.duplicates" in said
     shown(picture, width=40)
+
+
+def test_some_of_the_nodes():
+    seen_now = seen(primary(CONFIGURATION), rewinder(CONFIGURATION))
+    picture = Painter(CONFIGURATION).paint(seen_now, ["REW1"])
+    assert list(picture["nodes"]) == ["REW1"]
+    assert (picture["primary"], picture["nodes"]["REW1"]["lag"]) == ("SEQ1", 1)
+    assert {row["node"] for row in picture["drops"]} == {"REW1"}
 
 
 def test_nothing_is_there():
