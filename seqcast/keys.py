@@ -96,6 +96,14 @@ def remote_node(
     return RemoteNode(node.name, node.host, _port_of(configuration, node, key), key, client.stem, ours)
 
 
+def check_keys(configuration: Configuration) -> None:
+    """See that all keys that are here can be used. Raises AccessError, KeysError naming the file that cannot."""
+    for node in configuration.nodes:
+        remote_control(configuration, node)
+        remote_node(configuration, node)
+    list_clients(configuration)
+
+
 def make_node_keys(configuration: Configuration, first_port: int | None) -> list[Path]:
     """Make keys for every node that has none, on ports from `first_port` on; returns the files. Raises KeysError."""
     directory = keys_directory(configuration)

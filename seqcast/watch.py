@@ -107,6 +107,11 @@ class Watch:
         while (left_ns := due_ns - self.clock_ns()) > 0:
             self.wait(-(-left_ns // 1_000_000))
 
+    def wait_for_all(self, due_ns: int) -> None:
+        """Take what comes until every node was heard of, or it is `due_ns`."""
+        while (left_ns := due_ns - self.clock_ns()) > 0 and len(self._seen) < len(tuple(self.nodes or ())):
+            self.wait(-(-left_ns // 1_000_000))
+
     def sightings(self) -> dict[str, Sighting]:
         """Every node that is watched, by name."""
         now_ns, found = self.clock_ns(), {}

@@ -44,11 +44,12 @@ def run_watch(configuration: Configuration, nodes: Sequence[Node], *, as_json: b
     names = [node.name for node in nodes]
     watched = {node.name: node for node in (*nodes, *configuration.sequencers)}
     with _until_told(), Watch(configuration, watched.values()) as watch, writer:
+        watch.wait_for_all(time.monotonic_ns() + PERIOD_NS)
         due_ns = time.monotonic_ns()
         while True:
+            writer.show(painter.paint(watch.sightings(), names))
             due_ns += PERIOD_NS
             watch.wait_until(due_ns)
-            writer.show(painter.paint(watch.sightings(), names))
 
 
 @define

@@ -313,7 +313,12 @@ def test_keys_that_cannot_be_used_are_named(configuration):
 
 
 def test_a_bad_key_of_a_client_is_passed_over(configuration):
+    check = ["config", "check", "--config", str(configuration.path)]
+    assert CliRunner().invoke(main, check).exit_code == 0
     (keys_directory(configuration) / "clients" / "bad.key").write_text("nonsense", encoding="ascii")
+    checked = CliRunner().invoke(main, check)
+    assert checked.exit_code == 2
+    assert "clients/bad.key: is not a key file" in checked.output
     with serving(configuration):
         assert ControlClient(place(configuration)).request("status")
 
