@@ -27,6 +27,10 @@ GAUGES = {
     "commit": ("seqcast_commit_number", "Number up to which the node knows records to be committed."),
     "synced": ("seqcast_synced_number", "Number up to which the log is on the disk."),
     "published": ("seqcast_published_number", "Number up to which a primary has multicast the stream."),
+    "missing": (
+        "seqcast_missing_records",
+        "Records that are committed, and that a follower does not hold yet.",
+    ),
     "uptime_seconds": ("seqcast_uptime_seconds", "Time since the node was started."),
 }
 """By key of the status: metric and what it is."""

@@ -9,12 +9,16 @@ if TYPE_CHECKING:
 
     from seqcast.settings import Configuration
 
+MISSING_RECORDS = 100_000
+"""A follower that lacks more committed records than a busy tenth of a second brings has not caught up."""
+
 
 def why_not_ready(configuration: Configuration, status: Mapping[str, Any]) -> str | None:
     """Why a node that runs does not serve; None when it does.
 
     A primary serves when its epoch is committed and messages may enter, or the session has ended; any other node when
-    it follows a primary, and votes if it is a voter. So a node that was upgraded is ready when the next may go down.
+    it follows a primary, has caught up with it, and votes if it is a voter. So a node that was upgraded is ready when
+    the next may go down.
     """
     if status.get("session") != configuration.session:
         return f"it serves another session, {status.get('session')}"
@@ -32,6 +36,8 @@ def _why_not_following(status: Mapping[str, Any]) -> str | None:
         return f"it follows nobody{f': {suspicion}' if suspicion else ''}"
     if status.get("vote_missing"):
         return f"it does not vote: {status['vote_missing']}"
+    if (status.get("missing") or 0) > MISSING_RECORDS:
+        return f"it lacks {status['missing']:,} records that are committed"
     return None
 
 

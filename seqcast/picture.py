@@ -37,6 +37,7 @@ SHOWN = (
     "ended",
     "following",
     "suspicion",
+    "missing",
     "votes",
 )
 """What of a node's status is in the picture as it is."""

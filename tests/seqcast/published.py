@@ -42,6 +42,7 @@ def primary(of: Configuration, **changes: Any) -> dict[str, Any]:
         "vote_missing": None,
         "following": None,
         "suspicion": None,
+        "missing": 0,
         "established": True,
         "in_contact": ["REW1", "SEQ2"],
         "refusing": None,

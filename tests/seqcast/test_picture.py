@@ -134,6 +134,11 @@ def test_of_two_primaries_the_one_of_the_higher_epoch_counts():
         ({"role": "standby", "suspicion": "SEQ1: gone"}, "it follows nobody: SEQ1: gone"),
         ({"role": "standby", "following": "SEQ2"}, None),
         ({"role": "standby", "following": "SEQ2", "vote_missing": "lost"}, "it does not vote: lost"),
+        ({"role": "standby", "following": "SEQ2", "missing": 100_000}, None),
+        (
+            {"role": "standby", "following": "SEQ2", "missing": 100_001},
+            "it lacks 100,001 records that are committed",
+        ),
         ({"role": None, "in_contact": "what"}, "it follows nobody"),
     ],
 )
