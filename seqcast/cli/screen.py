@@ -15,12 +15,15 @@ RECEIVERS_SHOWN = 8
 DROPS_SHOWN = 12
 """Rows of the tables that could be long: those that matter most come first."""
 
+LEAST = {"node": 6, "role": 9}
+"""Columns that do not shrink on a narrow terminal, with their width."""
+
 PERCENTILES = ("p50", "p90", "p99", "p99.9", "max")
 
 
 def screen(picture: dict[str, Any]) -> RenderableType:
     """All of it."""
-    parts: list[RenderableType] = [_head(picture), _nodes(picture)]
+    parts: list[RenderableType] = [_head(picture), _nodes(picture), *_notes(picture)]
     parts += [table for table in (_latency(picture), _repairs(picture)) if table.row_count]
     if picture["receivers"]["count"]:
         parts.append(_receivers(picture["receivers"]))
@@ -66,43 +69,40 @@ def _table(title: str, *columns: str, text: tuple[str, ...] = ("node",)) -> Tabl
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, title_style="bold")
     for column in columns:
         justify: Literal["left", "right"] = "left" if column in text else "right"
-        table.add_column(column, justify=justify, overflow="fold", no_wrap=column != "note")
+        table.add_column(
+            column, justify=justify, overflow="ellipsis", no_wrap=True, min_width=LEAST.get(column)
+        )
     return table
 
 
 def _nodes(picture: dict[str, Any]) -> Table:
-    columns = (
-        "node",
-        "role",
-        "epoch",
-        "last",
-        "commit",
-        "held",
-        "lag",
-        "commit/s",
-        "sent/s",
-        "clients",
-        "note",
-    )
-    table = _table("", *columns, text=("node", "role", "note"))
+    columns = ("node", "role", "epoch", "commit", "lag", "commit/s", "sent/s", "clients", "follows")
+    table = _table("", *columns, text=("node", "role", "follows"))
     table.title = None
     for name, node in picture["nodes"].items():
         if not node["up"]:
-            table.add_row(name, node["role"], *[""] * 8, Text(node["note"], style="red"))
+            table.add_row(name, node["role"], style="red")
             continue
         style = "red" if not node["ready"] else "green" if node["role"] == "primary" else ""
-        following = f"follows {node['following']}" if node["following"] else ""
-        numbers = [node[key] for key in ("epoch", "last", "commit", "held", "lag")]
         table.add_row(
             Text(name, style=style),
             node["role"],
-            *map(_count, numbers),
+            *(_count(node[key]) for key in ("epoch", "commit", "lag")),
             _rate(node["rates"]["committed"]),
             _rate(node["rates"]["datagrams"]),
             _count(sum(node["clients"].values())),
-            Text(node["note"] or following, style="red" if node["note"] else ""),
+            node["following"],
         )
     return table
+
+
+def _notes(picture: dict[str, Any]) -> list[RenderableType]:
+    """What is wrong with nodes, a line each."""
+    return [
+        Text(f"{name}: {node['note']}", style="red")
+        for name, node in picture["nodes"].items()
+        if node["note"]
+    ]
 
 
 def _latency(picture: dict[str, Any]) -> Table:
