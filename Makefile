@@ -20,7 +20,7 @@ SEEDS ?= 500
 SIM_OPTIONS = $(if $(SEED),--seed $(SEED),--seeds $(SEEDS)) $(if $(FIRST),--first $(FIRST)) $(if $(VOTERS),--voters $(VOTERS)) \
   $(if $(PROFILE),--profile $(PROFILE)) $(if $(WITHOUT),--without $(WITHOUT))
 
-.PHONY: all system build demo test sim lint format types ctest fuzz check sanitize soak bench-results docs clean
+.PHONY: all system build demo test sim lint format types ctest fuzz check sanitize soak bench-results wheel docs clean
 
 .SECONDARY: $(C_OBJECTS) $(FUZZ_OBJECTS)
 
@@ -114,6 +114,18 @@ soak: build
 # What bench/RESULTS.md shows, measured and drawn; what is of this commit stays. ONLY="throughput scale" FRESH=1
 bench-results: build
 	$(BIN)/python -m bench.results $(ONLY) $(if $(FRESH),--fresh)
+
+# An abi3 wheel in dist/, built from what git knows, and tried in a new environment outside the checkout.
+WHEEL := build/wheel
+wheel: build
+	rm -rf $(WHEEL) dist && mkdir -p $(WHEEL)/tree
+	git ls-files -z | xargs -0 cp --parents -t $(WHEEL)/tree
+	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist $(WHEEL)/tree
+	ls dist/*-cp311-abi3-*.whl
+	$(PYTHON) -m venv $(WHEEL)/venv
+	$(WHEEL)/venv/bin/python -m pip install --quiet dist/*.whl pytest
+	outside=$$(mktemp -d) && cd $$outside && $(abspath $(WHEEL))/venv/bin/python -P $(abspath tests/wheel.py); \
+	  status=$$?; rm -rf $$outside; exit $$status
 
 # API.md for reading beside the code, HTML for a browser. pdoc is installed for this alone.
 docs: build

@@ -232,7 +232,7 @@ class Failover:
 def node_command(bus: Bus, name: str) -> ChildCommand:
     """The command of one node, which logs for programs."""
     (command,) = [each for each in node_commands(bus.configuration) if each.name == name]
-    return evolve(command, arguments=(*command.arguments, "--json-logs"))
+    return evolve(command, arguments=(*command.arguments, "--log-format", "json"))
 
 
 def run(settings: Settings, show: Show) -> dict[str, Any]:

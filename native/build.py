@@ -35,6 +35,7 @@ HEADERS = (
     "outbox.h",
     "delivery.h",
     "wait.h",
+    "latency.h",
     "express.h",
 )
 

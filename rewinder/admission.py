@@ -29,14 +29,15 @@ class Admission:
         """Decide on a login, and set `client.user`; None when it may go on."""
         denied = self.check_user(client, request)
         if denied is None and not self.covers(request):
-            return Denied(b"S", f"session {request.session!r} is not the one that is served here")
+            reason = f"session {request.session!r} is not the one that is served here"
+            return Denied(b"S", reason, "other_session")
         return denied
 
     def check_user(self, client: Client, request: LoginRequest) -> Denied | None:
         """The same, whatever session it is for."""
         allowed = self.authority.check(request.user, request.password, self.role)
         if not isinstance(allowed, Granted):
-            return Denied(b"A", allowed.reason)
+            return Denied(b"A", allowed.reason, "not_authorized")
         client.user = allowed.user
         return None
 

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
 
 from attrs import define, field
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 @define(eq=False)
 class Clock:
-    """`now_ns` is monotonic and drives timers; `utc_ns` is the time of day and goes into stamps."""
+    """`now_ns` is monotonic and drives timers; `utc_ns` is the time of day and goes into stamps.
+
+    `exact_ns()` and `exact_utc_ns()` look at the same clocks within a turn: for measuring, and nothing else.
+    """
+
+    exact_ns: Callable[[], int] = field(default=time.monotonic_ns, init=False)
+    exact_utc_ns: Callable[[], int] = field(default=time.time_ns, init=False)
 
     now_ns: int = field(factory=time.monotonic_ns, init=False)
     utc_ns: int = field(factory=time.time_ns, init=False)

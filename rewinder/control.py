@@ -1,6 +1,7 @@
-"""The control plane of a node: commands from people and scripts, and live counters, over a Unix socket.
+"""The control plane of a node: commands from people and scripts, and live counters.
 
-Two pyzmq sockets lie in the directory of the node, readable by its user alone:
+Two pyzmq sockets lie in the directory of the node, readable by its user alone. With keys they are reached over TCP
+too, by whoever has one of those (`rewinder.curve`):
 
 - `control.sock` (ROUTER): a request is one JSON object `{"version": 1, "command": NAME, ...arguments}`, sent
   by a REQ socket. The reply is `{"version": 1, "ok": true, ...result}`, or `{"version": 1, "ok": false,
@@ -17,16 +18,21 @@ import contextlib
 import json
 import os
 import select
-import socket
 from enum import Enum
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import zmq
 from attrs import define, field
 
+from rewinder.counters import Counters
+from rewinder.curve import Doorkeeper, user_of
+from rewinder.endpoint import Endpoint, counters_path
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
+
+    from rewinder.curve import RemoteControl
 
 VERSION = 1
 """Version of the requests and replies."""
@@ -48,9 +54,6 @@ DEFERRED_LIMIT = 256
 
 LINGER_MS = 200
 """How long a closing server tries to get rid of its last answers."""
-
-SOCKET_PATH_BYTES = 100
-"""Longest path that is bound as it is; the kernel takes 108 bytes at most."""
 
 
 class Code(Enum):
@@ -121,66 +124,20 @@ Handler: TypeAlias = "Callable[[dict[str, Any]], Mapping[str, Any] | Deferred]"
 
 
 @define(eq=False)
-class Endpoint:
-    """The libzmq address of the Unix socket at `path`, which may be longer than the kernel allows.
-
-    A long path is reached through a descriptor of its directory, so the endpoint must stay open as long as
-    the socket is. Raises OSError when the directory is not there.
-    """
-
-    path: Path
-    file: str = field(init=False)
-    _directory: int | None = field(default=None, init=False)
-
-    def __attrs_post_init__(self) -> None:
-        absolute = self.path.absolute()
-        self.file = str(absolute)
-        if len(os.fsencode(self.file)) > SOCKET_PATH_BYTES:
-            self._directory = os.open(absolute.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-            self.file = f"/proc/self/fd/{self._directory}/{absolute.name}"
-
-    @property
-    def address(self) -> str:
-        """What `bind` and `connect` of libzmq take."""
-        return f"ipc://{self.file}"
-
-    def listening(self) -> bool:
-        """Whether a process listens there now."""
-        with contextlib.closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as probe:
-            probe.setblocking(False)
-            try:
-                probe.connect(self.file)
-            except BlockingIOError:  # its backlog is full: somebody is there
-                return True
-            except OSError:
-                return False
-            return True
-
-    def close(self) -> None:
-        """Let go of the directory."""
-        if self._directory is not None:
-            os.close(self._directory)
-            self._directory = None
-
-
-def counters_path(control_path: Path) -> Path:
-    """Return the socket of the live counters that belongs to a control socket."""
-    return control_path.with_name("counters.sock")
-
-
-@define(eq=False)
 class ControlServer:
     """Answers requests at `path` with `handlers`, by command. Raises OSError naming the path.
 
     `fileno()` is readable while there is something for `turn` to do, as an epoll loop wants it. libzmq's own
     descriptor signals changes only, and an answer that is sent can swallow one; this one does not.
 
-    `report(command, error)` is told of a handler that failed.
+    `report(command, error)` is told of a handler that failed. `remote` says where to listen on TCP, and for whom.
     """
 
     path: Path
     handlers: Mapping[str, Handler]
     report: Callable[[str, Exception], None] = field(default=lambda _command, _error: None)
+    remote: RemoteControl | None = None
+    counters: Counters = field(factory=Counters)
     requests: int = field(default=0, init=False)
     failures: int = field(default=0, init=False)
     _context: zmq.Context[zmq.Socket[bytes]] = field(init=False)
@@ -188,6 +145,7 @@ class ControlServer:
     _publisher: zmq.Socket[bytes] = field(init=False)
     _endpoints: list[Endpoint] = field(factory=list, init=False)
     _bound: list[Path] = field(factory=list, init=False)
+    _doorkeeper: Doorkeeper | None = field(default=None, init=False)
     _poll: select.epoll = field(init=False)
     _wake: int = field(init=False)
     _awake: bool = field(default=False, init=False)
@@ -200,10 +158,16 @@ class ControlServer:
         self._poll = select.epoll()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         try:
+            if self.remote is not None:  # before anybody can connect: without a doorkeeper libzmq lets all in
+                self._doorkeeper = Doorkeeper(self.remote, self._context, self.counters)
             self._router = self._bind(zmq.ROUTER, self.path, LINGER_MS)
             self._publisher = self._bind(zmq.PUB, counters_path(self.path), 0)
             self._poll.register(self._router.fileno(), select.EPOLLIN)
             self._poll.register(self._wake, select.EPOLLIN)
+            if self._doorkeeper is not None:
+                self._doorkeeper.open((self._router, self._publisher))
+                for fileno in self._doorkeeper.filenos():
+                    self._poll.register(fileno, select.EPOLLIN)
         except BaseException:
             self._release()
             raise
@@ -218,6 +182,8 @@ class ControlServer:
         if self._awake:
             self._awake = False
             os.eventfd_read(self._wake)
+        if self._doorkeeper is not None and self._doorkeeper.turn():
+            self._rouse()
         for done in range(REQUESTS_PER_TURN):
             if not int(self._router.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
                 return done
@@ -277,18 +243,19 @@ class ControlServer:
     def _take(self) -> None:
         """Receive one request and see to its answer."""
         frames: list[bytes] = []
-        more = True
+        user, more = None, True
         while more:
-            frame = self._router.recv(zmq.NOBLOCK)
-            more = bool(self._router.getsockopt(zmq.RCVMORE))
+            frame = self._router.recv(zmq.NOBLOCK, copy=False)
+            more = frame.more
             if len(frames) <= REQUEST_FRAMES:  # one too many tells enough
-                frames.append(frame)
+                frames.append(frame.bytes)
+                user = user_of(frame) if len(frames) == REQUEST_FRAMES and self._doorkeeper else None
         self.requests += 1
         if len(frames) != REQUEST_FRAMES or frames[1]:
             self.failures += 1  # not from a REQ socket: there is no telling where an answer would go
             return
         identity = frames[0]
-        answer = self._answer(frames[2])
+        answer = self._answer(frames[2], user)
         if not isinstance(answer, Deferred):
             self._send(identity, answer)
         elif not answer.answered and len(self._owed) >= DEFERRED_LIMIT:
@@ -302,10 +269,14 @@ class ControlServer:
         self._send(identity, reply)
         self._rouse()  # sending may have swallowed the edge of the next request
 
-    def _answer(self, body: bytes) -> dict[str, Any] | Deferred:
+    def _answer(self, body: bytes, user: str | None) -> dict[str, Any] | Deferred:
         command = ""
         try:
             command, arguments = _parse(body)
+            if user is not None and self._doorkeeper is not None:
+                why_not = self._doorkeeper.why_not(user, command)
+                if why_not is not None:
+                    raise Refusal(why_not)
             handler = self.handlers.get(command)
             if handler is None:
                 known = ", ".join(sorted(self.handlers))

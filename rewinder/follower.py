@@ -68,6 +68,11 @@ class Follower:
         """Whether the log is known to be the beginning of that of whom we follow."""
         return self._compared
 
+    @property
+    def missing(self) -> int:
+        """How many records are committed, as whom we follow says, that are not in the log yet."""
+        return max(0, self._incoming.commit - self.voter.log.last)
+
     def accepted(self, sequence_number: int, owner: str, wanted: Answer | None = None) -> None:
         """We are let in, and `sequence_number` comes next. Only the epoch of `owner` is meant to be followed.
 

@@ -138,7 +138,7 @@ def dump(storage: Storage, first: int | None = None, count: int | None = None) -
             if left == 0:
                 return
             left -= 1
-            yield _as_dict(record_number, record)
+            yield as_plain(record_number, record)
         number = segment.last + 1
         if left and (
             (following is None and stop is not Stop.EMPTY) or (following is not None and number < following)
@@ -366,7 +366,8 @@ def _by_index(storage: Storage, segment: Segment, count: int) -> bool:
         return False
 
 
-def _as_dict(number: int, record: memoryview) -> dict[str, Any]:
+def as_plain(number: int, record: memoryview) -> dict[str, Any]:
+    """A record, which has a stamp, as plain values; the payload in hexadecimal."""
     stamp = read_stamp(record)
     payload = record[:-STAMP_BYTES]
     return {

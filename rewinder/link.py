@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
 
@@ -77,6 +77,14 @@ class Link:
     def dialling(self) -> str | None:
         """With whom there is a connection, followed or not yet; None without one."""
         return self._order[0] if self._dial.open else None
+
+    def status(self) -> dict[str, Any]:
+        """Whom it follows, why it follows nobody, and how many records it lacks that are known to be committed."""
+        return {
+            "following": self.following,
+            "suspicion": self.suspicion,
+            "missing": 0 if self.following is None else self.follower.missing,
+        }
 
     def deadline_ns(self) -> int | None:
         """When to connect, or to give up whom we may not follow."""

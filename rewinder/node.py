@@ -21,7 +21,9 @@ from rewinder.follower import Follower
 from rewinder.leisure import Leisure
 from rewinder.link import HOLD_NS, Link
 from rewinder.log import MessageLog
+from rewinder.log_pages import log_page
 from rewinder.node_port import NodePort
+from rewinder.peer import peer_of
 from rewinder.placement import Placement
 from rewinder.pump import Idle
 from rewinder.service import Service
@@ -34,8 +36,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from rewinder.access import Authority
+    from rewinder.curve import RemoteControl
     from rewinder.pump import Pump
-    from rewinder.service import Application
+    from rewinder.service import Application, Client
     from rewinder.surroundings import Control, Surroundings
 
 CLOSE_LIMIT_NS = 2_000_000_000
@@ -50,7 +53,11 @@ WHY_KEYS = (
 )
 """What of its status a node adds when it is asked why nothing moves."""
 
+ROUTINE_REFUSALS = frozenset({"not_primary", "no_quorum", "refusing"})
+"""Logins that are refused because somebody looks for the primary: counted, and not worth a line each."""
+
 logger = logging.getLogger("seqcast")
+logger.addHandler(logging.NullHandler())  # else Python writes warnings where nobody asked for lines
 
 
 @frozen
@@ -80,6 +87,7 @@ class NodeSettings:
     node_password: str
     patience: Patience
     ahead_bytes: int = 0  # of room that is made ready behind the end of the log
+    remote: RemoteControl | None = None  # where commands are taken over TCP
     fingerprint: str = ""  # of the configuration that the nodes share
     idle: Idle = Idle.BLOCK
     placement: Placement = field(factory=Placement)
@@ -114,6 +122,7 @@ class Node:
     """Why this node is not the primary any more, and has to stop; None while nothing of that kind happened."""
     restart: bool = field(default=False, init=False)
     """Whether it was asked to end and to be started again."""
+    _access_problem: str | None = field(default=None, init=False)
     _unfit: str | None = field(default=None, init=False)
     _started_ns: int = field(default=0, init=False)
     _counters_due_ns: int = field(default=0, init=False)
@@ -135,7 +144,7 @@ class Node:
             self.report("recovered", detail=str(self.log.recovery))
         self.voter = Voter(settings.name, settings.voters, self.log, self.surroundings.draw, self._unfit)
         if self.voter.unfit is not None:
-            self.report("lost its vote until it is admitted again", detail=self.voter.unfit)
+            self.warn("lost its vote until it is admitted again", detail=self.voter.unfit)
         self.follower = Follower(self.voter, self.counters, self._before_cut)
         self.port = NodePort(
             self.log,
@@ -161,7 +170,7 @@ class Node:
         self.open_ports()
         for service in self.services:
             service.open()
-        self.control = self.surroundings.control(settings, self.commands())
+        self.control = self.surroundings.control(settings, self.commands(), self.counters)
         self.pump.watch(self.control.fileno(), lambda _events, _now_ns: self.control.turn())
 
     def open_ports(self) -> None:
@@ -178,7 +187,14 @@ class Node:
         patience = self.settings.patience
         if not between_nodes:
             patience = Patience(patience.heartbeat_ns, TIMEOUT_NS)
-        self.services.append(Service(name, self.pump, listener, application, self.counters, patience))
+
+        def notice(event: str, client: Client | None, detail: str, label: str = "") -> None:
+            if label not in ROUTINE_REFUSALS:
+                peer = "" if client is None else peer_of(client)
+                self.warn(event, port=name, peer=peer, detail=detail)
+
+        service = Service(name, self.pump, listener, application, self.counters, patience, notice=notice)
+        self.services.append(service)
 
     def commands(self) -> dict[str, Any]:
         """Handlers of the control plane, by command."""
@@ -186,6 +202,7 @@ class Node:
             "status": lambda _arguments: self.status(),
             "why": lambda _arguments: self.answer_why(),
             "restart": self._restart,
+            "log": lambda arguments: log_page(self.log, self.settings.session_name, arguments),
         }
 
     def run(self) -> None:
@@ -205,9 +222,20 @@ class Node:
         """The end of a turn; returns work done."""
         if now_ns >= self._counters_due_ns:
             self._counters_due_ns = now_ns + COUNTERS_NS
-            self.control.publish(self.status())
-            notify.watchdog()
+            self.each_second()
+            notify.watchdog(f"{self.role} of epoch {self.voter.epoch}, {self.log.commit} committed")
         return 0
+
+    def each_second(self) -> None:
+        """What is not worth doing more often."""
+        self.control.publish(self.status())
+        problem = self.settings.authority.problem
+        if problem != self._access_problem:
+            self._access_problem = problem
+            if problem is None:
+                self.report("the users file is good again")
+            else:
+                self.warn("the users file cannot be used", detail=problem)
 
     # the node port's side
 
@@ -252,8 +280,7 @@ class Node:
             "voter": self.settings.name in self.settings.voters,
             "votes": self.voter.votes,
             "vote_missing": self.voter.missing,
-            "following": self.link.following,
-            "suspicion": self.link.suspicion,
+            **self.link.status(),
             "clients": {service.name: len(service.clients) for service in self.services},
             "ports": self.ports(),
             "uptime_seconds": (self.pump.clock.now_ns - self._started_ns) / 1e9,
@@ -301,11 +328,16 @@ class Node:
 
     def ports(self) -> dict[str, int]:
         """The ports this node has open, by name."""
-        return {service.name: service.listener.port for service in self.services}
+        ports = {service.name: service.listener.port for service in self.services}
+        return ports if self.settings.remote is None else {**ports, "control": self.settings.remote.port}
 
     def report(self, event: str, **values: Any) -> None:
         """One line for people."""
         logger.info(event, extra={"node": self.settings.name, "values": values})
+
+    def warn(self, event: str, **values: Any) -> None:
+        """One line about something that may need somebody."""
+        logger.warning(event, extra={"node": self.settings.name, "values": values})
 
     def close(self) -> None:
         """Let go of everything; safe to call on a node that was opened in part."""
@@ -325,7 +357,7 @@ class Node:
             kept = self.surroundings.set_aside(settings)
             log = self._open_storage()
             self._unfit = f"its log was damaged, and is now {kept}"
-            self.report(
+            self.warn(
                 "the log is damaged; it was put aside, and a new one begins", detail=str(error), kept=kept
             )
             return log

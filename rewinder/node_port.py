@@ -98,9 +98,13 @@ class NodePort(LogServer[MessageLog]):
         if isinstance(answer, Denied):
             return answer
         if self.primary is not None:
-            return answer if self.primary.serves(client.user) else Denied(b"S", "there is no quorum here")
+            return (
+                answer
+                if self.primary.serves(client.user)
+                else Denied(b"S", "there is no quorum here", "no_quorum")
+            )
         if client.user != self.voter.promise.owner or client.user == self.voter.name:
-            return Denied(b"S", f"{self.voter.name} is not the primary")
+            return Denied(b"S", f"{self.voter.name} is not the primary", "not_primary")
         return answer
 
     def started(self, client: Client, now_ns: int) -> None:

@@ -35,9 +35,9 @@ def stopping() -> bool:
     return notify("STOPPING=1")
 
 
-def watchdog() -> bool:
-    """Say that the process is alive."""
-    return notify("WATCHDOG=1")
+def watchdog(status: str | None = None) -> bool:
+    """Say that the process is alive, and optionally what it is doing."""
+    return notify("WATCHDOG=1" if status is None else f"WATCHDOG=1\nSTATUS={_one_line(status)}")
 
 
 def notify(message: str, environment: Mapping[str, str] = os.environ) -> bool:

@@ -18,6 +18,7 @@ from rewinder.requests import LogStore, RequestPort
 
 if TYPE_CHECKING:
     from rewinder.log import MessageLog
+    from rewinder.service import Client
     from rewinder.storage import Storage
 
 
@@ -39,6 +40,7 @@ class RewinderProcess(Node):
 
     settings: RewinderSettings
     replay: LogServer[MessageLog] = field(init=False)
+    replay_port: ReplayPort = field(init=False)
     archive: Archive = field(init=False)
     listing: Listing = field(init=False)
     requests: RequestPort | None = field(default=None, init=False)
@@ -52,7 +54,8 @@ class RewinderProcess(Node):
         self.replay = LogServer(self.log, admission, self.counters)
         self.replay.visible = self.log.commit
         self._open_archive()
-        self.serve("replay", settings.replay_port, ReplayPort(self.replay, self.archive, self.pump.timers))
+        self.replay_port = ReplayPort(self.replay, self.archive, self.pump.timers)
+        self.serve("replay", settings.replay_port, self.replay_port)
         if settings.request_port is not None:
             store = LogStore(self.log, settings.datagram_bytes)
             server = RequestServer(MOLDUDP64, store, capacity=settings.datagram_bytes)
@@ -100,8 +103,17 @@ class RewinderProcess(Node):
         return {
             **super().status(),
             "requests": self.requests.counters() if self.requests is not None else {},
+            "receivers": self.replay_port.receivers(self._replay_clients()),
             "old_sessions": self.listing.rows(),
         }
+
+    def _replay_clients(self) -> list[Client]:
+        return [
+            client
+            for service in self.services
+            if service.name == "replay"
+            for client in service.clients.values()
+        ]
 
     def close(self) -> None:
         """Let go of the request port and the old sessions first."""

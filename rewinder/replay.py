@@ -88,13 +88,13 @@ class LogServer(Generic[Log]):
         following = self.visible + 1
         number = wanted or following
         if number < self.log.first:
-            return Denied(b"S", f"records before {self.log.first} are no longer kept")
+            return Denied(b"S", f"records before {self.log.first} are no longer kept", "not_kept")
         number = min(number, following)
         try:
             segment, offset = self.log.locate(number)
         except (LogError, OSError) as error:
             self.counters.add(f"{self.name}.unreadable")
-            return Denied(b"S", str(error))
+            return Denied(b"S", str(error), "unreadable")
         client.state = Cursor(segment, offset, offset, number)
         return Granted(self.log.session, number)
 

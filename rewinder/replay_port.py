@@ -7,15 +7,19 @@ it never waits.
 
 from __future__ import annotations
 
+from heapq import nlargest
 from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
 
 from rewinder.errors import NotServed
+from rewinder.peer import peer_of
 from rewinder.replay import LogServer
 from rewinder.service import Denied, Granted
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from native.messages import Messages
     from rewinder.archive import Archive
     from rewinder.log import MessageLog
@@ -24,6 +28,9 @@ if TYPE_CHECKING:
     from rewinder.reading import LogReader
     from rewinder.service import Client
     from souptcp import LoginRequest
+
+SLOWEST_SHOWN = 20
+"""Receivers that a status tells of one by one."""
 
 
 @define(eq=False)
@@ -61,6 +68,39 @@ class ReplayPort:
         if session is not None:
             self._leave(session, client.service.pump.clock.now_ns)
 
+    # for people
+
+    def receivers(self, clients: Iterable[Client]) -> dict[str, Any]:
+        """How many of `clients` read, how many of them lack something, and where the slowest of those are.
+
+        A receiver counts as having what was handed to its connection, to within a stretch.
+        """
+        lags = [
+            (self._server_of(client).visible + 1 - client.state.number, client)
+            for client in clients
+            if client.logged_in
+        ]
+        behind = [each for each in lags if each[0] > 0]
+        slowest = nlargest(SLOWEST_SHOWN, behind, key=lambda each: each[0])
+        return {
+            "count": len(lags),
+            "behind": len(behind),
+            "slowest": [
+                {
+                    "user": client.user,
+                    "peer": peer_of(client),
+                    "session": self._session_of(client),
+                    "next": client.state.number,
+                    "lag": lag,
+                }
+                for lag, client in slowest
+            ],
+        }
+
+    def _session_of(self, client: Client) -> str:
+        _, old = self._old.get(id(client), (None, None))
+        return self.present.log.session.decode("ascii").strip() if old is None else old.name
+
     def _server_of(self, client: Client) -> LogServer[Any]:
         old = self._old.get(id(client))
         return self.present if old is None else old[0]
@@ -71,7 +111,7 @@ class ReplayPort:
             session = self.archive.take(request.session, now_ns)
         except NotServed as error:
             self.timers.watch(self.archive)
-            return Denied(b"S", str(error))
+            return Denied(b"S", str(error), "not_served")
         server = LogServer(session.log, present.admission, present.counters, name=present.name, final=True)
         server.visible = session.shown
         answer = server.enter(client, request.sequence_number)

@@ -25,6 +25,8 @@ from souptcp import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from native.messages import Messages
     from rewinder.counters import Counters
     from rewinder.dial import Patience
@@ -49,10 +51,14 @@ class Granted:
 
 @define(frozen=True)
 class Denied:
-    """A login that is turned away with the SoupBinTCP reject code `code` (`A` or `S`); `reason` is for the log."""
+    """A login that is turned away with the SoupBinTCP reject code `code` (`A` or `S`).
+
+    `reason` is for the log, `label` for the counter.
+    """
 
     code: bytes
     reason: str
+    label: str
 
 
 class Application(Protocol):
@@ -134,6 +140,9 @@ class Client:
         empty = self.connection.write(now_ns, more=more)
         if not empty and self.session.output_bytes > OUTPUT_LIMIT_BYTES:
             self.service.counters.add(f"{self.service.name}.unread_output")
+            self.service.notice(
+                "a client does not read", self, f"{self.session.output_bytes} bytes wait for it"
+            )
             self.service.drop(self, "stopped reading its answers")
             return False
         self._update(hungry=self._hungry if empty else True)
@@ -268,7 +277,10 @@ class Lingering:
 
 @define(eq=False)
 class Service:
-    """A listening port and its clients. `patience` says when they get heartbeats, and when they are given up."""
+    """A listening port and its clients. `patience` says when they get heartbeats, and when they are given up.
+
+    `notice(event, client, detail, label)` is told what people may want to know; the label is that of a refused login.
+    """
 
     name: str
     pump: Pump
@@ -276,6 +288,7 @@ class Service:
     application: Application
     counters: Counters
     patience: Patience
+    notice: Callable[..., None] = field(default=lambda *_what: None, kw_only=True)
     clients: dict[int, Client] = field(factory=dict, init=False)
     _lingering: dict[int, Lingering] = field(factory=dict, init=False)
 
@@ -304,8 +317,9 @@ class Service:
                 self._login(client, request, now_ns)
             case Logout():
                 pass  # `Closed` follows
-            case ProtocolViolation():
+            case ProtocolViolation(reason):
                 self.counters.add(f"{self.name}.violations")
+                self.notice("a client broke the protocol", client, reason)
             case Closed(reason):
                 self.drop(client, reason)
             case _:
@@ -352,6 +366,7 @@ class Service:
             accepted += 1
             if len(self.clients) + len(self._lingering) >= CLIENT_LIMIT:
                 self.counters.add(f"{self.name}.too_many_clients")
+                self.notice("too many clients", None, f"{CLIENT_LIMIT} are there")
                 socket.close()
                 continue
             session = self._session(now_ns)
@@ -371,7 +386,8 @@ class Service:
     def _login(self, client: Client, request: LoginRequest, now_ns: int) -> None:
         answer = self.application.login(client, request, now_ns)
         if isinstance(answer, Denied):
-            self.counters.add(f"{self.name}.login_rejected")
+            self.counters.add(f"{self.name}.login_rejected.{answer.label}")
+            self.notice("login refused", client, f"{request.user!r}: {answer.reason}", answer.label)
             client.session.reject(answer.code, now_ns)
             client.close(answer.reason, now_ns, debug=False)
             return

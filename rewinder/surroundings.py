@@ -7,6 +7,7 @@ that is in them, are the same.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import secrets
 from random import Random
@@ -24,9 +25,12 @@ from rewinder.storage import FileStorage
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from rewinder.counters import Counters
     from rewinder.node import NodeSettings
     from rewinder.pump import Pump
     from rewinder.storage import Storage
+
+logger = logging.getLogger("seqcast")
 
 ASIDE_LIMIT = 100
 """Damaged logs of one session that are kept."""
@@ -73,8 +77,8 @@ class Surroundings(Protocol):
     def set_aside(self, settings: NodeSettings) -> str:
         """Put a log that cannot be trusted out of the way; returns where it is now. Raises OSError."""
 
-    def control(self, settings: NodeSettings, handlers: Mapping[str, Any]) -> Control:
-        """A control socket. Raises OSError."""
+    def control(self, settings: NodeSettings, handlers: Mapping[str, Any], counters: Counters) -> Control:
+        """A control socket, which counts in `counters`. Raises OSError, AccessError."""
 
     def draw(self) -> int:
         """64 random bits that nobody else draws."""
@@ -134,9 +138,17 @@ class Machine:
                 return str(target)
         raise OSError(f"{directory}: {ASIDE_LIMIT} damaged logs lie beside it: remove some")
 
-    def control(self, settings: NodeSettings, handlers: Mapping[str, Any]) -> Control:
-        """A pyzmq server on a Unix socket."""
-        return ControlServer(settings.control_path, handlers)
+    def control(self, settings: NodeSettings, handlers: Mapping[str, Any], counters: Counters) -> Control:
+        """A pyzmq server on a Unix socket, and on TCP where there are keys."""
+
+        def report(command: str, error: Exception) -> None:
+            logger.error(
+                "a command failed",
+                extra={"node": settings.name, "values": {"command": command}},
+                exc_info=error,
+            )
+
+        return ControlServer(settings.control_path, handlers, report, settings.remote, counters)
 
     def draw(self) -> int:
         """64 bits from the system."""

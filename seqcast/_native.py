@@ -100,6 +100,7 @@ pack_hex = _packer(lib.sc_feed_pack_hex)
 
 
 _STAMP_ROW = struct.Struct("=QQ6sBB")
+_STAMP_TIME = struct.Struct("=Q")
 _STAMP_SENDER = struct.Struct("=16x6s2x")
 STAMP_ROW_BYTES = _STAMP_ROW.size
 _STAMP_WORDS = STAMP_ROW_BYTES // 8  # time, sender sequence, and sender with kind and flags
@@ -130,6 +131,11 @@ class Stamps:
             self._bytes, index * STAMP_ROW_BYTES
         )
         return sender, sequence, time_ns
+
+    @property
+    def first_time_ns(self) -> int:
+        """Stamp time of the first message, in UTC nanoseconds."""
+        return _STAMP_TIME.unpack_from(self._bytes)[0]  # type: ignore[no-any-return]
 
     @property
     def times(self) -> list[int]:

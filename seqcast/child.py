@@ -52,8 +52,8 @@ class ChildCommand:
     ports: Mapping[str, int] = field(factory=dict)
 
 
-def node_commands(configuration: Configuration) -> list[ChildCommand]:
-    """Return the commands that run the nodes of a configuration: sequencers first, then rewinders."""
+def node_commands(configuration: Configuration, *options: str) -> list[ChildCommand]:
+    """Return the commands that run the nodes of a configuration, with `options`: sequencers first, then rewinders."""
     return [
         ChildCommand(
             name=node.name,
@@ -61,7 +61,7 @@ def node_commands(configuration: Configuration) -> list[ChildCommand]:
             # -P: a module in the working directory must not take the place of ours
             arguments=(
                 *(sys.executable, "-P", "-m", "seqcast.cli"),
-                *(node.role.value, node.name, "--config", str(configuration.path)),
+                *(node.role.value, node.name, "--config", str(configuration.path), *options),
             ),
             ports={key.removesuffix("_port"): port for key, port in node.ports.items()},
         )

@@ -2,7 +2,8 @@
 
 The buckets are log-linear: below 2048 ns each nanosecond has its own; above, each power of two is cut into
 1024 equal buckets. So a percentile is off by less than a thousandth of itself, and it is always off upwards.
-This is the layout of Gil Tene's HdrHistogram with three significant digits.
+This is the layout of Gil Tene's HdrHistogram with three significant digits. Nodes and receivers keep theirs in C, with
+16 buckets (`native/src/latency.h`): what they say of them is read here too, and is off by a sixteenth at most.
 
     latencies = LatencyHistogram()
     latencies.record(now_ns - sent_ns)
@@ -16,15 +17,19 @@ from array import array
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from attrs import define, field
+from attrs import define, field, validators
+from attrs.validators import ge, le
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     import numpy
 
 BUCKET_BITS = 10
-"""Each power of two has 2**BUCKET_BITS buckets: the error stays below one part in 1024."""
+"""Each power of two has 2**BUCKET_BITS buckets, unless a histogram says otherwise: the error stays below 1/1024."""
+
+BUCKET_BITS_MOST = 16
+"""Finest histogram that is read: beyond, it would only be memory."""
 
 LIMIT_BITS = 40
 """Values of more bits (above 18 minutes) share the last bucket; `max_ns` stays exact."""
@@ -34,22 +39,24 @@ LIMIT_NS = (1 << LIMIT_BITS) - 1
 PERCENTILES: tuple[float, ...] = (50, 90, 99, 99.9, 99.99)
 """What `as_plain` gives."""
 
-_EXACT = 1 << (BUCKET_BITS + 1)  # values below have a bucket each
-_BUCKETS = (LIMIT_BITS - BUCKET_BITS + 1) << BUCKET_BITS
+
+def _buckets(bits: int) -> int:
+    """How many buckets a histogram has."""
+    return (LIMIT_BITS - bits + 1) << bits
 
 
-def _bucket(value_ns: int) -> int:
+def _bucket(value_ns: int, bits: int = BUCKET_BITS) -> int:
     """The bucket of a value of at most LIMIT_NS."""
-    shift = max(0, value_ns.bit_length() - BUCKET_BITS - 1)
-    return (shift << BUCKET_BITS) + (value_ns >> shift)
+    shift = max(0, value_ns.bit_length() - bits - 1)
+    return (shift << bits) + (value_ns >> shift)
 
 
-def _highest(bucket: int) -> int:
+def _highest(bucket: int, bits: int = BUCKET_BITS) -> int:
     """The highest value of a bucket."""
-    if bucket < _EXACT:
+    if bucket < 1 << (bits + 1):  # these have one value each
         return bucket
-    shift = (bucket >> BUCKET_BITS) - 1
-    return ((bucket - (shift << BUCKET_BITS) + 1) << shift) - 1
+    shift = (bucket >> bits) - 1
+    return ((bucket - (shift << bits) + 1) << shift) - 1
 
 
 @define(eq=False)
@@ -57,23 +64,28 @@ class LatencyHistogram:
     """Counts of latencies in nanoseconds; 248 KiB, however many are recorded.
 
     `count` is how many were recorded, `total_ns` their sum, `min_ns` and `max_ns` are exact, and None while
-    there is none.
+    there is none. Each power of two has 2**`bucket_bits` buckets.
     """
+
+    bucket_bits: int = field(default=BUCKET_BITS, validator=validators.and_(ge(0), le(BUCKET_BITS_MOST)))
 
     count: int = field(default=0, init=False)
     total_ns: int = field(default=0, init=False)
     min_ns: int | None = field(default=None, init=False)
     max_ns: int | None = field(default=None, init=False)
-    _counts: array[int] = field(factory=lambda: array("Q", bytes(8 * _BUCKETS)), init=False)
+    _counts: array[int] = field(init=False)
 
     WORST_ERROR: ClassVar[Fraction] = Fraction(1, 1 << BUCKET_BITS)
-    """A percentile is at least the true value and less than this part of it too high."""
+    """A percentile is at least the true value and less than this part of it too high, with BUCKET_BITS."""
+
+    def __attrs_post_init__(self) -> None:
+        self._counts = array("Q", bytes(8 * _buckets(self.bucket_bits)))
 
     def record(self, latency_ns: int) -> None:
         """Count one latency. Raises ValueError when it is negative: two clocks were compared then."""
         if latency_ns < 0:
             raise ValueError(f"a latency of {latency_ns} ns is negative")
-        self._counts[_bucket(min(latency_ns, LIMIT_NS))] += 1
+        self._counts[_bucket(min(latency_ns, LIMIT_NS), self.bucket_bits)] += 1
         self._note(1, latency_ns, latency_ns, latency_ns)
 
     def record_many(self, latencies_ns: Iterable[int]) -> None:
@@ -90,13 +102,15 @@ class LatencyHistogram:
         lowest = min(values)
         if lowest < 0:
             raise ValueError(f"a latency of {lowest} ns is negative")
-        counts = self._counts
+        counts, bits = self._counts, self.bucket_bits
         for value in values:
-            counts[_bucket(min(value, LIMIT_NS))] += 1
+            counts[_bucket(min(value, LIMIT_NS), bits)] += 1
         self._note(len(values), sum(values), lowest, max(values))
 
     def merge(self, other: LatencyHistogram) -> None:
-        """Add the counts of another histogram, which stays as it is."""
+        """Add the counts of another histogram, which stays as it is. Raises ValueError when it has other buckets."""
+        if other.bucket_bits != self.bucket_bits:
+            raise ValueError(f"a histogram with {other.bucket_bits} bucket bits, expected {self.bucket_bits}")
         if other.min_ns is None or other.max_ns is None:
             return
         counts = self._counts
@@ -131,7 +145,8 @@ class LatencyHistogram:
             below += count
             if below >= rank:
                 # The last bucket has no upper end.
-                return self.max_ns if bucket == _BUCKETS - 1 else min(_highest(bucket), self.max_ns)
+                last = bucket == len(self._counts) - 1
+                return self.max_ns if last else min(_highest(bucket, self.bucket_bits), self.max_ns)
         raise AssertionError("the counts add up to less than the count")
 
     def as_plain(self) -> dict[str, int | float | None]:
@@ -148,7 +163,7 @@ class LatencyHistogram:
     def state(self) -> dict[str, Any]:
         """The whole histogram as plain values, for another process; `from_state` makes it again."""
         return {
-            "bucket_bits": BUCKET_BITS,
+            "bucket_bits": self.bucket_bits,
             "total_ns": self.total_ns,
             "min_ns": self.min_ns,
             "max_ns": self.max_ns,
@@ -157,16 +172,56 @@ class LatencyHistogram:
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> Self:
-        """The histogram that `state` describes. Raises ValueError when it was cut into other buckets."""
-        if state["bucket_bits"] != BUCKET_BITS:
-            raise ValueError(f"a histogram with {state['bucket_bits']} bucket bits, expected {BUCKET_BITS}")
-        histogram = cls()
-        for bucket, count in state["counts"]:
-            histogram._counts[bucket] = count
-            histogram.count += count
-        histogram.total_ns = state["total_ns"]
-        histogram.min_ns, histogram.max_ns = state["min_ns"], state["max_ns"]
+        """The histogram that `state` describes. Raises ValueError when it is none."""
+        try:
+            histogram = cls(state["bucket_bits"])
+            for bucket, count in state["counts"]:
+                if bucket < 0:
+                    raise IndexError(bucket)
+                histogram._counts[bucket] = count
+                histogram.count += count
+            histogram.total_ns = state["total_ns"]
+            histogram.min_ns, histogram.max_ns = state["min_ns"], state["max_ns"]
+        except (KeyError, IndexError, TypeError, OverflowError) as error:
+            raise ValueError(f"not the state of a histogram: {error!r}") from None
         return histogram
+
+    @classmethod
+    def read(cls, state: dict[str, Any] | None) -> Self | None:
+        """The same; None where there is none, or that of a program of another version."""
+        try:
+            return None if state is None else cls.from_state(state)
+        except ValueError:
+            return None
+
+    def since(self, before: LatencyHistogram) -> LatencyHistogram:
+        """What was recorded after `before`, an earlier state of the same histogram; all of it where it is none.
+
+        Minimum and maximum are those of buckets: when each was recorded is not known.
+        """
+        counts = array("Q", self._counts)
+        if len(before._counts) != len(counts):
+            return self
+        for bucket, count in enumerate(before._counts):
+            if count > counts[bucket]:  # its process was started again meanwhile
+                return self
+            counts[bucket] -= count
+        later = LatencyHistogram(self.bucket_bits)
+        later._counts = counts
+        filled = [bucket for bucket, count in enumerate(counts) if count]
+        if filled:
+            later.count = self.count - before.count
+            later.total_ns = self.total_ns - before.total_ns
+            later.min_ns = _highest(filled[0], self.bucket_bits)
+            later.max_ns = min(_highest(filled[-1], self.bucket_bits), self.max_ns or 0)
+            later.min_ns = min(later.min_ns, later.max_ns)
+        return later
+
+    def buckets(self) -> Iterator[tuple[int, int]]:
+        """The highest value in nanoseconds, and the count, of each bucket that is not empty, in order."""
+        for bucket, count in enumerate(self._counts):
+            if count:
+                yield _highest(bucket, self.bucket_bits), count
 
     def _note(self, count: int, total_ns: int, lowest_ns: int, highest_ns: int) -> None:
         self.count += count
@@ -185,9 +240,10 @@ class LatencyHistogram:
         if lowest < 0:
             raise ValueError(f"a latency of {lowest} ns is negative")
         buckets: numpy.ndarray[Any, Any] = np.minimum(values.ravel(), LIMIT_NS).astype(np.int64)
+        bits = self.bucket_bits
         # frexp: value = mantissa * 2**exponent, the mantissa at least a half: the exponent counts the bits.
-        shifts = np.maximum(np.frexp(buckets.astype(np.float64))[1] - (BUCKET_BITS + 1), 0).astype(np.int64)
-        buckets = (shifts << BUCKET_BITS) + (buckets >> shifts)
+        shifts = np.maximum(np.frexp(buckets.astype(np.float64))[1] - (bits + 1), 0).astype(np.int64)
+        buckets = (shifts << bits) + (buckets >> shifts)
         np.add.at(np.frombuffer(self._counts, dtype=np.uint64), buckets, np.uint64(1))
         highest = int(values.max())
         # NumPy sums in 64 bits and overflows in silence; Python does neither, and is slow.

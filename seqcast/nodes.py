@@ -9,6 +9,7 @@ from rewinder.dial import Patience
 from rewinder.placement import Placement
 from rewinder.process import RewinderProcess, RewinderSettings
 from rewinder.pump import Idle
+from seqcast.keys import remote_control
 from seqcast.settings import NodeRole
 from sequencer.process import SequencerProcess, SequencerSettings
 from souptcp.session import HEARTBEAT_NS
@@ -49,6 +50,7 @@ def _common(configuration: Configuration, node: Node, *, spin: bool) -> dict[str
         "patience": Patience(
             min(configuration.timing.node_heartbeat_ns, HEARTBEAT_NS), configuration.timing.suspect_ns
         ),
+        "remote": remote_control(configuration, node),
         "fingerprint": configuration.fingerprint(),
         "idle": Idle.SPIN if spin else node.idle,
         "placement": Placement(node.core, node.priority),

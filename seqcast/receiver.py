@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Self
 from attrs import Factory, define, field
 
 from moldudp import session_field
+from rewinder._native import LatencyKernel
 from rewinder.pump import Idle
 from seqcast.assembly import Assembly
 from seqcast.batch import Batch
@@ -23,7 +24,6 @@ from seqcast.succession import Succession
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-    from types import TracebackType
 
     import moldudp
     from native.messages import Messages
@@ -81,6 +81,8 @@ class Receiver:
     first_number: int | None = field(default=None, init=False)
     last_number: int | None = field(default=None, init=False)
     """Numbers of the first and the last of them; None before there is one."""
+    latency: LatencyKernel = field(factory=LatencyKernel, init=False)
+    """From stamp to app, by the clocks of both, of what came live; `LatencyHistogram.from_state(latency.state())`."""
     _pump: Pump = field(init=False)
     _downlink: Downlink = field(init=False)
     _records: Messages | None = field(default=None, init=False)
@@ -106,17 +108,13 @@ class Receiver:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_raised: object) -> None:
         self.close()
 
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_raised: object) -> None:
         self.close()
 
     def __iter__(self) -> Iterator[Message]:
@@ -395,5 +393,8 @@ class Receiver:
                     self.first_number = batch.first_number
                 self.last_number = batch.last_number
                 self.delivered += len(batch)
+                if self._downlink.reception.source == "live":
+                    stamps = batch.stamps
+                    self.latency.between(stamps.first_time_ns, self._pump.clock.exact_utc_ns(), stamps.count)
                 return batch
         return None

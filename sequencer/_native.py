@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from native import ffi, lib
 from native.messages import MessageTable, address_of
-from rewinder._native import Ready
+from rewinder._native import Ready, StagesKernel
 
 if TYPE_CHECKING:
     import socket
@@ -261,6 +261,7 @@ class ExpressKernel:
         senders: SenderTable,
         outgoing: Outgoing,
         answers: AnswerKernel,
+        stages: StagesKernel,
         lines: Iterable[int],
         payload_limit: int,
         rows: int,
@@ -269,9 +270,10 @@ class ExpressKernel:
         self._ready = Ready()
         table, by_fd = MessageTable(rows), ffi.new("sc_lane *[]", self.LANE_LIMIT)
         by_slot = ffi.new("sc_lane *[]", senders.cdata.capacity)
-        self._keep = (senders, outgoing, answers, table, by_fd, by_slot)
+        self._keep = (senders, outgoing, answers, stages, table, by_fd, by_slot)
         x = self.cdata = ffi.new("sc_express *")
         x.senders, x.outgoing, x.answers = senders.cdata, outgoing.cdata, answers.cdata
+        x.to_commit, x.to_wire = stages.spans
         x.rows, x.row_capacity, x.payload_limit = table.rows, rows, payload_limit
         x.by_fd, x.by_slot, x.lane_limit = by_fd, by_slot, self.LANE_LIMIT
         for line in lines:

@@ -68,19 +68,22 @@ class Express:
             primary.log.senders,
             primary.publisher.outgoing,
             primary.submit.answers,
+            primary.stages,
             lines,
             primary.submit.ordering.payload_limit,
             ROWS,
         )
 
-    @staticmethod
-    def suits(primary: Primary) -> bool:
-        """Whether this primary can ever have express turns."""
-        return (
+    @classmethod
+    def install(cls, primary: Primary, pump: Pump) -> None:
+        """Let a primary have express turns, if it is one that can."""
+        if (
             primary.write_quorum == 1
             and primary.log.durability == "memory"
             and all(isinstance(line.socket, socket.socket) for line in primary.publisher.lines)
-        )
+        ):
+            express = primary.submit.express = cls(primary, pump)
+            pump.wait_by(express.wait)
 
     def admit(self, client: Client) -> None:
         """Take up a sender's connection whose answers leave nothing out, if nothing waits in it."""

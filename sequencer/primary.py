@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from attrs import define, field
 
+from rewinder._native import StagesKernel
 from rewinder.errors import StorageFull
 from rewinder.promise import PROMISE_FILE
 from rewinder.record import SENDER_BYTES, Kind, Stamp, admission_payload, epoch_payload
@@ -47,10 +48,12 @@ class Primary:
     port: NodePort
     deposed: Callable[[str], None]
     utc_ns: Callable[[], int]
+    exact_ns: Callable[[], int]  # the monotonic clock within a turn, for measuring
     epoch: int = field(default=0, init=False)
     commit: Commit = field(init=False)
     followers: Followers = field(init=False)
     storage_error: str | None = field(default=None, init=False)
+    stages: StagesKernel = field(init=False)
     _storage_retry_ns: int = field(default=0, init=False)
     _sync_due_ns: int | None = field(default=None, init=False)
 
@@ -81,6 +84,7 @@ class Primary:
             self.submit.refuse = self._ended_sentence()
         self.submit.open()
         self.commit = Commit(self.write_quorum, start, log.commit)
+        self.stages = StagesKernel(log.last)
         self.followers = Followers(
             self.epoch,
             self.commit,
@@ -140,12 +144,18 @@ class Primary:
             self.commit.held(self.name, self._hold(last, now_ns))
         number = self.commit.advance()
         before = log.commit
+        commit_ns = now_ns
         if number > before:
+            commit_ns = self.exact_ns()
             log.commit = number
             work += number - before
             if before < self.commit.epoch_start and log.ended is None and self.storage_error is None:
                 self.submit.refuse = None
-        work += self.publisher.publish(number, now_ns)
+        sent = self.publisher.publish(number, now_ns)
+        work += sent
+        if moved or number > before or sent:
+            published = self.publisher.next_number - 1
+            self.stages.turn(last, number, published, now_ns, commit_ns, self.exact_ns())
         if number > before:
             self.submit.committed(before + 1, number, now_ns)
         if moved or number > before:

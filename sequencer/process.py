@@ -21,6 +21,7 @@ from sequencer.candidate import Candidate
 from sequencer.elector import RankElector
 from sequencer.express import Express
 from sequencer.mending import mend
+from sequencer.notices import Notices
 from sequencer.ordering import Ordering
 from sequencer.orders import Orders
 from sequencer.primary import Primary
@@ -79,6 +80,7 @@ class SequencerProcess(Node):
     takeovers: int = field(default=0, init=False)
     _lines: list[Line] = field(factory=list, init=False)
     _progress: Progress = field(factory=Progress, init=False)
+    _notices: Notices = field(init=False)
     _failure: str = field(default="", init=False)  # why the last attempt to take over was lost
     _try_ns: int | None = field(default=None, init=False)
     _gone: str | None = field(default=None, init=False)  # the primary that was followed last
@@ -161,6 +163,12 @@ class SequencerProcess(Node):
                 work = self._lead(self.primary, now_ns)
         return work + super().finish(now_ns)
 
+    def each_second(self) -> None:
+        """Also say what has changed around a primary."""
+        super().each_second()
+        if self.primary is not None:
+            self._notices.look(self.primary)
+
     # timers
 
     def deadline_ns(self) -> int | None:
@@ -202,7 +210,7 @@ class SequencerProcess(Node):
                 self._try_ns = now_ns + self.elector.wait_ns(candidate.failures, self._gone)
             if now_ns >= self._try_ns:
                 if candidate.failures == 0:
-                    self.report("no primary; asking the voters", suspicion=link.suspicion)
+                    self.warn("no primary; asking the voters", suspicion=link.suspicion)
                 candidate.begin(now_ns, insist=False)
                 self._advance(now_ns)
             else:
@@ -253,6 +261,7 @@ class SequencerProcess(Node):
             self.port,
             self._depose,
             lambda: self.pump.clock.utc_ns,
+            self.pump.clock.exact_ns,
         )
         try:
             primary.open(now_ns)
@@ -263,14 +272,13 @@ class SequencerProcess(Node):
             return
         self.primary = primary
         self._progress = Progress()
+        self._notices = Notices(self.counters, self.report, self.warn)
         self.takeovers += 1
         self.report("primary", epoch=primary.epoch, last=log.last, commit=log.commit)
         self.candidate.announce(primary.epoch, now_ns)
         self.candidate.end(failed=False)
         self.pump.timers.watch(primary)
-        if Express.suits(primary):
-            self.submit.express = Express(primary, self.pump)
-            self.pump.wait_by(self.submit.express.wait)
+        Express.install(primary, self.pump)
 
     def _lead(self, primary: Primary, now_ns: int) -> int:
         """A primary's turn."""
@@ -307,7 +315,7 @@ class SequencerProcess(Node):
         """This node is not the primary any more: it does nothing further, and ends."""
         if self.deposed is None:
             self.deposed = reason
-            self.report(
+            self.warn(
                 "deposed", detail=reason, epoch=self.voter.epoch, last=self.log.last, commit=self.log.commit
             )
             self.port.primary = None
@@ -342,7 +350,7 @@ class SequencerProcess(Node):
     def _storage_full(self, error: StorageFull) -> None:
         assert self.primary is not None  # else no message was let in
         if self.primary.storage_error is None:
-            self.report("storage full", detail=str(error))
+            self.warn("storage full", detail=str(error))
         self.primary.storage_full(error)
 
     def close(self) -> None:
@@ -376,6 +384,7 @@ class SequencerProcess(Node):
             status["published"] = primary.publisher.next_number - 1
             status["voters"] = primary.commit.voters()
             status["followers"] = primary.followers.status()
+            status["latency"] = primary.stages.state()
         return status
 
     def stream_reason(self) -> Reason | None:

@@ -99,7 +99,7 @@ class SubmitPort:
         if denied is not None:
             return denied
         if self.refuse is not None and not self.over:
-            return Denied(b"S", self.refuse)
+            return Denied(b"S", self.refuse, "refusing")
         name = client.user.encode("ascii").ljust(SENDER_BYTES)
         earlier = self._clients.get(name)
         if earlier is not None:

@@ -33,7 +33,7 @@ COMMAND_SECONDS = 60.0
 
 LOOK_AGAIN_SECONDS = 20.0
 LOOK_AGAIN_PAUSE = 0.05
-LOOKS = ("cat ", "tail ", "cmp ", "grep ", "seqcast status")
+LOOKS = ("cat ", "tail ", "cmp ", "grep ", "curl ", "seqcast status")
 """Commands that look at what other processes do, and so are given again until they show what the document says, as
 a reader would."""
 

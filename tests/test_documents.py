@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import importlib.util
 import inspect
@@ -19,7 +20,11 @@ from seqcast.settings import ConfigError
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = ROOT / "docs"
-TUTORIAL, HOWTO = DOCUMENTS / "TUTORIAL.md", DOCUMENTS / "HOWTO.md"
+TUTORIAL, HOWTO, OBSERVE = (DOCUMENTS / f"{name}.md" for name in ("TUTORIAL", "HOWTO", "OBSERVE"))
+
+
+LOGS = (".report", ".warn", ".notice", "logger.warning", "logger.error")
+"""What writes a line of the log: its first argument is the event."""
 
 
 def test_the_tutorial(tmp_path: Path) -> None:
@@ -55,6 +60,33 @@ def test_the_answers_to_problems(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
                 assert block.language == "python", block
                 printed = run(block, spaces.setdefault(block.section, {"__name__": "howto"}))
     assert not printed
+
+
+def test_what_is_to_be_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    printed = ""
+    with Shell(tmp_path, tmp_path) as shell:
+        for block in blocks_of(OBSERVE):
+            if block.language == "console":
+                shell.play(block)
+            elif block.language == "python":
+                monkeypatch.chdir(tmp_path / "run")
+                printed = run(block, {"__name__": "observe"})
+            else:
+                assert fits(block.text, printed), f"line {block.line}:\n{printed}and not\n{block.text}"
+
+
+def test_every_event_of_the_log_is_explained() -> None:
+    text = OBSERVE.read_text(encoding="utf-8").partition("## Logs")[2].partition("\n## ")[0]
+    events = set()
+    for package in ("rewinder", "sequencer"):
+        for path in (ROOT / package).rglob("*.py"):
+            for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(call, ast.Call) and ast.unparse(call.func).endswith(LOGS):
+                    match call.args[:1]:
+                        case [ast.Constant(str(event))] if "%" not in event:  # those are of receivers
+                            events.add(event)
+    assert len(events) > 30
+    assert sorted(event for event in events if f"`{event}`" not in text) == []
 
 
 def run(block: Block, names: dict[str, Any]) -> str:

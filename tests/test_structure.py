@@ -91,6 +91,7 @@ MACHINES = [
     "sequencer/commit.py",
     "sequencer/elector.py",
     "sequencer/followers.py",
+    "sequencer/notices.py",
     "sequencer/ordering.py",
     "sequencer/primary.py",
     "sequencer/takeover.py",
@@ -101,6 +102,8 @@ MACHINES = [
     "seqcast/lookout.py",
     "seqcast/line_watch.py",
     "seqcast/session_watch.py",
+    "seqcast/picture.py",
+    "seqcast/health.py",
     "seqcast/submission.py",
     "seqcast/assembly.py",
 ]

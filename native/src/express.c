@@ -163,7 +163,10 @@ int32_t sc_express_run(sc_express *x, int epoll, sc_ready *ready, uint32_t capac
         if (last_number(x->tail) > x->number) {
             x->number = last_number(x->tail);
             x->turns++;
+            uint64_t committed = now_ns(CLOCK_MONOTONIC);
             publish(x, now);
+            sc_span_turn(x->to_commit, x->to_wire, x->number, x->number, x->next_number - 1, now, committed,
+                         now_ns(CLOCK_MONOTONIC));
             stuck = tell(x, now);
             if (first == 0) {
                 first = now;

@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "answers.h"
+#include "latency.h"
 #include "publish.h"
 #include "segment.h"
 #include "senders.h"
@@ -38,6 +39,7 @@ typedef struct {
     sc_senders *senders;
     sc_outgoing *outgoing;
     sc_answers *answers;
+    sc_span *to_commit, *to_wire; /* how long records take */
     sc_message *rows;
     uint32_t row_capacity;
     uint32_t payload_limit;

@@ -23,6 +23,7 @@ typedef struct {
     uint8_t packets[RUNS * SC_ANSWER_PACKET_BYTES];
     sc_run runs[RUNS];
     sc_message rows[ROWS];
+    sc_span to_commit, to_wire;
     sc_lane *by_fd[FDS], *by_slot[SENDERS];
     int epoll, line; /* our end of it is in x */
     sc_ready ready[SC_WAIT_MAX];
@@ -52,6 +53,8 @@ static bus *bus_new(uint64_t log_bytes)
     b->x = (sc_express){.senders = b->senders,
                         .outgoing = sc_outgoing_new((const uint8_t *)"SESSION   ", 4, DATAGRAM),
                         .answers = &b->answers,
+                        .to_commit = &b->to_commit,
+                        .to_wire = &b->to_wire,
                         .rows = b->rows,
                         .row_capacity = ROWS,
                         .payload_limit = 100,
@@ -151,6 +154,7 @@ static void moves_messages(void)
     CHECK(run(b) == 0 && b->x.exceptions == 0);
     CHECK(b->x.turns == 1 && b->x.stamped == 3 && b->x.datagrams[0] == 1);
     CHECK(b->x.number == 3 && b->x.told == 3 && b->x.next_number == 4 && b->x.published_ns > 0);
+    CHECK(b->to_commit.latency.count == 3 && b->to_wire.latency.count == 3);
     check_datagram(b, 1, 3);
     check_answer(&alpha, 2, 2, 2);
     check_answer(&beta, 1, 3, 1);

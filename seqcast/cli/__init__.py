@@ -30,11 +30,13 @@ COMMANDS = {
     "listen": ("seqcast.cli.listen:listen", "Receive the stream as it is multicast."),
     "replay": ("seqcast.cli.listen:replay", "Read the stream from the rewinders alone."),
     "status": ("seqcast.cli.status:command", "Say what each node is doing."),
+    "exporter": ("seqcast.cli.exporter:command", "Serve metrics and health of nodes over HTTP."),
     "why": ("seqcast.cli.why:command", "Say in one sentence why the stream is not moving."),
     "promote": ("seqcast.cli.promote:command", "Make another sequencer the primary."),
     "end-session": ("seqcast.cli.end_session:command", "End the stream for good."),
     "log": ("seqcast.cli.log:command", "List, verify and dump the log of a node."),
     "users": ("seqcast.cli.users:command", "Add, remove and list users."),
+    "keys": ("seqcast.cli.keys:command", "Make keys, with which commands reach other machines."),
     "bench": ("seqcast.cli.bench:command", "Measure throughput and latency beside a baseline."),
     "config": ("seqcast.cli.config:command", "Check and show the configuration."),
 }

@@ -1,11 +1,11 @@
-"""Asking the nodes of a bus over their control sockets, all at once, and what their answers come to."""
+"""Asking the nodes of a bus, here and on other machines, all at once, and what their answers come to."""
 
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from seqcast.control import ControlClient, ControlError, NoAnswer, NobodyListening
+from seqcast.control import ControlClient, ControlError, KeyRefused, NoAnswer, NobodyListening, where_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -31,7 +31,7 @@ def ask_nodes(
 
 def client_of(configuration: Configuration, name: str, timeout: float) -> ControlClient:
     """What asks the node `name`, and waits for each answer at most `timeout` seconds."""
-    return ControlClient(configuration.control_path(name), timeout_ms=int(timeout * 1000) or 1)
+    return ControlClient(where_of(configuration, configuration.node(name)), int(timeout * 1000) or 1)
 
 
 def primary_of(configuration: Configuration, answers: Answers) -> dict[str, Any] | None:
@@ -56,4 +56,6 @@ def _ask(configuration: Configuration, node: Node, command: str, timeout: float)
             trouble = "is not running"
         elif isinstance(error, NoAnswer):
             trouble = f"did not answer in {timeout:g} s"
+        elif isinstance(error, KeyRefused):
+            trouble = "does not take our key"
         return {"up": False, "role": node.role.value, "error": str(error), "trouble": trouble}

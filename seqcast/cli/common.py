@@ -26,6 +26,7 @@ __all__ = [
     "examples",
     "json_option",
     "load",
+    "log_format_option",
     "summary",
 ]
 
@@ -45,6 +46,16 @@ def configuration_option(function: _Function) -> _Function:
 def json_option(function: _Function) -> _Function:
     """Give a command the option --json; it arrives as `as_json`."""
     return click.option("--json", "as_json", is_flag=True, help="Write JSON, for programs.")(function)
+
+
+def log_format_option(function: _Function) -> _Function:
+    """Give a command the option --log-format; it arrives as `log_format`."""
+    return click.option(
+        "--log-format",
+        type=click.Choice(["text", "json"]),
+        default="text",
+        help="Form of the lines that nodes log to standard error [default: text].",
+    )(function)
 
 
 def examples(*lines: str) -> str:

@@ -9,6 +9,7 @@ import click
 
 from seqcast.cli.common import columns, configuration_option, examples, json_option, load
 from seqcast.config import Configuration, shown
+from seqcast.keys import check_keys
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,8 +24,9 @@ def command() -> None:
 @configuration_option
 @json_option
 def check(config: Path | None, as_json: bool) -> None:
-    """Check the file; exit status 2 and one sentence when something is wrong with it."""
+    """Check the file, and keys that are beside it; exit status 2 and one sentence when something is wrong."""
     configuration = load(config)
+    check_keys(configuration)
     if as_json:
         click.echo(json.dumps({"path": str(configuration.path), "ok": True, **_derived(configuration)}))
         return

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from seqcast.cli.asking import client_of
 from seqcast.cli.common import Failed, configuration_option, examples, json_option, load
-from seqcast.control import ControlClient, ControlError
+from seqcast.control import ControlError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,9 +34,8 @@ def command(config: Path | None, as_json: bool, timeout: float, yes: bool) -> No
         click.confirm(f"End session {configuration.session}? This cannot be undone.", abort=True)
     failures = []
     for node in configuration.sequencers:
-        client = ControlClient(configuration.control_path(node.name), timeout_ms=int(timeout * 1000) or 1)
         try:
-            number = client.request("end-session").get("number")
+            number = client_of(configuration, node.name, timeout).request("end-session").get("number")
         except ControlError as error:
             failures.append(str(error))  # a standby refuses: the next one may be the primary
             continue

@@ -27,6 +27,7 @@ from seqcast.downlink import BATCH_MESSAGES
 from seqcast.errors import NotConnected, TimedOut
 from seqcast.events import LineBack, LineLagging, LineSilent
 from seqcast.feeds import OUTPUT_FORMATS, STANDARD_STREAM, FeedWriter, StampColumns
+from seqcast.latency import LatencyHistogram
 from seqcast.line_watch import LINE_NAMES
 from seqcast.receiver import BEGIN, LIVE, Receiver
 
@@ -149,6 +150,7 @@ def _receive(
         "gaps_filled": receiver.gaps_filled,
         "duplicates_dropped": receiver.duplicates_dropped,
         "source": receiver.source,
+        "latency": LatencyHistogram.from_state(receiver.latency.state()).as_plain(),
         "ended": receiver.ended,
         "seconds": round(run.seconds, 6),
     }

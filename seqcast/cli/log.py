@@ -18,10 +18,11 @@ from rewinder.old_session import failed_row, open_old_session
 from rewinder.policy import is_session_name
 from rewinder.storage import FileStorage
 from seqcast.cli.common import Failed, columns, configuration_option, examples, json_option, load
+from seqcast.cli.remote_log import find_remote, list_remote, verify_remote
 from seqcast.config import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from seqcast.config import Configuration
 
@@ -48,6 +49,8 @@ def command() -> None:
 
     DIR is the directory with the segment files, or that of a node. Without it the log is found through the
     configuration: rewinders are looked at first. All of this reads only, and works while the node is running.
+
+    With --node, and a key (`seqcast keys`), the node may run on another machine: it is asked then, a page at a time.
     """
 
 
@@ -56,6 +59,10 @@ def command() -> None:
 @click.option("--epochs", is_flag=True, help="Read all segments through, and say where epochs begin.")
 def ls(directory: Path | None, node: str | None, config: Path | None, as_json: bool, epochs: bool) -> None:
     """List the segments of a log."""
+    remote = find_remote(directory, node, config)
+    if remote is not None:
+        list_remote(remote, as_json=as_json)
+        return
     path = _directory(directory, node, config)
     with closing(FileStorage(path, writable=False)) as storage:
         summaries = inspection.list_segments(storage, epochs=epochs)
@@ -82,17 +89,22 @@ def sessions(directory: Path | None, node: str | None, config: Path | None, as_j
     `shown` is the last record that the node knows to be committed: nothing above it is replayed. DIR is the
     directory of a node here.
     """
-    path = _node_directory(directory, node, config)
-    rows = [_session_row(inside) for inside in _logs_in(path)]
+    remote = find_remote(directory, node, config)
+    if remote is None:
+        path = _node_directory(directory, node, config)
+        where, rows = shown(path), [_session_row(inside) for inside in _logs_in(path)]
+    else:
+        where, rows = remote.name, remote.sessions()
     if as_json:
-        click.echo(json.dumps({"directory": str(path), "sessions": rows}))
+        place = {"node": remote.name} if remote is not None else {"directory": str(path)}
+        click.echo(json.dumps({**place, "sessions": rows}))
         return
     table: list[tuple[object, ...]] = [("session", "first", "shown", "last", "note")]
     for row in rows:
         notes = ["it ended"] if row["ended"] else []
         notes += [row["problem"]] if row["problem"] else []
         table.append((row["session"], row["first"], row["shown"], row["last"], "; ".join(notes)))
-    click.echo(f"{shown(path)}: sessions: {len(rows)}")
+    click.echo(f"{where}: sessions: {len(rows)}")
     click.echo(columns(table))
 
 
@@ -100,6 +112,10 @@ def sessions(directory: Path | None, node: str | None, config: Path | None, as_j
 @_log_options
 def verify(directory: Path | None, node: str | None, config: Path | None, as_json: bool) -> None:
     """Check every record of a log; exit status 1 when something is wrong."""
+    remote = find_remote(directory, node, config)
+    if remote is not None:
+        verify_remote(remote, as_json=as_json)
+        return
     path = _directory(directory, node, config)
     with closing(FileStorage(path, writable=False)) as storage:
         found = _verify(storage, quiet=as_json)
@@ -140,10 +156,18 @@ def dump(
     A payload is shown as text in quotes where it is printable ASCII, else in hexadecimal; with --json always in
     hexadecimal.
     """
+    remote = find_remote(directory, node, config)
+    if remote is not None:
+        _write_out(remote.dump(first, count), as_json=as_json)
+        return
     path = _directory(directory, node, config)
     with closing(FileStorage(path, writable=False)) as storage:
-        for record in inspection.dump(storage, first, count):
-            click.echo(json.dumps(record) if as_json else _line(record))
+        _write_out(inspection.dump(storage, first, count), as_json=as_json)
+
+
+def _write_out(records: Iterable[dict[str, Any]], *, as_json: bool) -> None:
+    for record in records:
+        click.echo(json.dumps(record) if as_json else _line(record))
 
 
 def _session_row(directory: Path) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rewinder import logging as node_logging
-from seqcast.cli.common import configuration_option, examples, load
+from seqcast.cli.common import configuration_option, examples, load, log_format_option
 from seqcast.nodes import process_of
 from seqcast.settings import ConfigError, NodeRole
 from seqcast.supervisor import DEPOSED_STATUS, RESTART_STATUS
@@ -22,7 +22,7 @@ def _options(function: Callable[..., None]) -> Callable[..., None]:
     options = [
         click.argument("name", required=False),
         click.option("--spin", is_flag=True, help="Never sleep: costs a core, saves the wake-up."),
-        click.option("--json-logs", is_flag=True, help="Log JSON objects instead of text."),
+        log_format_option,
         configuration_option,
     ]
     for option in reversed(options):
@@ -44,14 +44,14 @@ def rewinder(config: Path | None, name: str | None, **options: Any) -> None:
     _run(NodeRole.REWINDER, config, name, **options)
 
 
-def _run(role: NodeRole, config: Path | None, name: str | None, *, spin: bool, json_logs: bool) -> None:
+def _run(role: NodeRole, config: Path | None, name: str | None, *, spin: bool, log_format: str) -> None:
     configuration = load(config)
     names = [node.name for node in configuration.nodes if node.role is role]
     if name is None and len(names) == 1:
         name = names[0]
     if name is None or configuration.node(name).role is not role:
         raise ConfigError(f"say which {role.value}; there are: {', '.join(names) or 'none'}")
-    node_logging.configure(as_json=json_logs)
+    node_logging.configure(as_json=log_format == "json")
     process = process_of(configuration, name, spin=spin)
     process.run()
     if process.deposed is not None:

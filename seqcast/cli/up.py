@@ -10,7 +10,7 @@ import click
 from rewinder import notify
 from seqcast import supervisor
 from seqcast.child import node_commands
-from seqcast.cli.common import configuration_option, examples, json_option, load
+from seqcast.cli.common import configuration_option, examples, json_option, load, log_format_option
 from seqcast.supervisor import Supervisor
 
 if TYPE_CHECKING:
@@ -24,16 +24,27 @@ if TYPE_CHECKING:
 @click.argument("names", nargs=-1, metavar="[NODE]...")
 @configuration_option
 @json_option
-def command(names: tuple[str, ...], config: Path | None, as_json: bool) -> None:
-    """Run the nodes of the configuration, or the NODEs named, until ctrl-C.
+@log_format_option
+def command(names: tuple[str, ...], config: Path | None, as_json: bool, log_format: str) -> None:
+    """Run the nodes of the configuration, or the NODEs named, until ctrl-C: the way for development.
+
+    In production each node is a service of its own: systemd units are in docs/OBSERVE.md and examples/systemd.
 
     A node that dies is started again, after a pause; a primary that was deposed, at once, as a standby. What
     nodes log goes to standard error, each line with the name of the node in front; what happens to nodes goes
     to standard output.
     """
     configuration = load(config)
+    if not as_json:
+        click.echo(
+            "`seqcast up` is for development; in production each node is a service of its own", err=True
+        )
     chosen = {configuration.node(name).name for name in names}
-    commands = [child for child in node_commands(configuration) if not chosen or child.name in chosen]
+    commands = [
+        child
+        for child in node_commands(configuration, "--log-format", log_format)
+        if not chosen or child.name in chosen
+    ]
     status = Supervisor(commands, _writer(as_json=as_json)).run()
     if status:
         raise SystemExit(status)

@@ -21,6 +21,7 @@ from sequencer.process import SequencerProcess, SequencerSettings
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from rewinder.counters import Counters
     from rewinder.network import Network
     from rewinder.node import Node, NodeSettings
     from seqcast.testing.fabric import Fabric
@@ -104,7 +105,9 @@ class NodeMachine(Machine):
         self.replace_disk(MemoryStorage(self.disk.boot_id, self.disk.capacity), "set aside")
         return "aside"
 
-    def control(self, _settings: NodeSettings, handlers: Mapping[str, Any]) -> SimControl:
+    def control(
+        self, _settings: NodeSettings, handlers: Mapping[str, Any], _counters: Counters
+    ) -> SimControl:
         """Keep the handlers, for whoever has the machine."""
         self.handlers = handlers
         return SimControl(handlers)

@@ -91,6 +91,12 @@ class SimSocket:
         """The descriptor; -1 when closed."""
         return -1 if self.closed else self.number
 
+    def getpeername(self) -> tuple[str, int]:
+        """The machine at the other end, and the number of the socket there."""
+        if self.out is None:
+            raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN))
+        return self.out.target.machine.name, self.out.target.number
+
     def recv_into(self, view: memoryview) -> int:
         """Take what has come."""
         if self.closed:

@@ -17,7 +17,7 @@ from rewinder.memory import MemoryStorage
 from rewinder.node import Node
 from rewinder.pump import READABLE
 from rewinder.record import Kind, Stamp, epoch_payload
-from rewinder.replication import Answer, Epochs, Packet
+from rewinder.replication import Answer, Committed, Epochs, Packet
 from rewinder.voter import Voter
 from souptcp import SOUPBINTCP, ServerSession
 
@@ -94,8 +94,12 @@ def test_who_follows_says_so(bench: Bench) -> None:
     bench.ready()
     assert (bench.link.following, bench.link.dialling) == ("SEQ1", "SEQ1")
     assert bench.said == ["following SEQ1 at one:1 from 1"]
+    bench.server.send_unsequenced(Committed(1, 7).encode())
+    bench.ready()
+    assert bench.link.status() == {"following": "SEQ1", "suspicion": None, "missing": 7}
     bench.link.close()
     assert (bench.link.following, bench.link.dialling) == (None, None)
+    assert bench.link.status()["missing"] == 0, "nobody tells any more"
 
 
 @pytest.mark.parametrize("progress", ["connecting", "logged in", "following"])

@@ -73,7 +73,7 @@ class FakeAdmission:
 
     def check(self, client: Client, request: LoginRequest) -> Denied | None:
         client.user = request.user
-        return None if request.password == "right" else Denied(b"A", "no")
+        return None if request.password == "right" else Denied(b"A", "no", "not_authorized")
 
 
 @define(eq=False)

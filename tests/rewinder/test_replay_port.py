@@ -183,7 +183,7 @@ def test_a_stranger_is_refused_before_any_session_is_looked_for(port: Port, tmp_
     for who in ({"user": b"SEQ1", "password": b"WRONG"}, {"user": b"?!"}):
         for session in (b"OLD", b"NEVER", b"NEW"):
             assert port.replay(session, 1, **who).found == [(b"J", b"A")]
-    assert port.counters["replay.login_rejected"] == 6
+    assert port.counters["replay.login_rejected.not_authorized"] == 6
     assert not any(name.startswith("archive.") for name in port.counters)
     assert port.replay(b"OLD", 10, user=b"SEQ1", password=b"SECRET").kinds == b"ASZ"
 
@@ -192,7 +192,8 @@ def test_a_stranger_is_refused_before_any_session_is_looked_for(port: Port, tmp_
 def test_a_session_that_is_not_there(port: Port, tmp_path: Path, name: bytes) -> None:
     make_log(tmp_path, "X", 3).rename(tmp_path / "NEW.damaged-1")
     assert port.replay(name, 1).found == [(b"J", b"S")]
-    assert (port.counters["replay.login_rejected"], port.counters["archive.unknown"]) == (1, 1)
+    counted = port.counters["replay.login_rejected.not_served"], port.counters["archive.unknown"]
+    assert counted == (1, 1)
     assert port.said == [f"there is no session {name!r} here"]
 
 
@@ -278,3 +279,22 @@ def test_what_a_client_says_is_counted(port: Port, tmp_path: Path) -> None:
     peer.socket.setblocking(False)
     assert peer.finish().kinds[-1:] == b"Z"
     assert port.counters["replay.unsequenced"] == 1
+
+
+def test_who_reads_and_how_far_they_are(port: Port, tmp_path: Path) -> None:
+    make_log(tmp_path, "OLD", 8_000, size=1200)  # more than the buffers between the two hold
+    quick, slow = port.connect(b"NEW", 1), port.connect(b"OLD", 1)
+    quick.finish(until=3)
+    for _ in range(20):
+        port.pump.turn(0)
+    found = port.port.receivers(port.service.clients.values())
+    assert (found["count"], found["behind"]) == (2, 1)
+    (row,) = found["slowest"]
+    host, number = slow.socket.getsockname()
+    assert (row["user"], row["peer"], row["session"]) == ("ALPHA", f"{host}:{number}", "OLD")
+    assert row["next"] > 1
+    assert 0 < row["lag"] == 8_001 - row["next"]
+    port.port.present.visible += 2  # as if more had been committed than was shown
+    assert port.port.receivers(port.service.clients.values())["behind"] == 2
+    quick.socket.close()
+    slow.socket.close()

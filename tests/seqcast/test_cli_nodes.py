@@ -201,7 +201,8 @@ class TestUp:
     def fake_nodes(self, monkeypatch):
         self.mode = "done"
 
-        def commands(configuration):
+        def commands(configuration, *options):
+            assert options == ("--log-format", "text")
             arguments = (sys.executable, "-c", FAKE_NODE, self.mode)
             return [
                 ChildCommand(node.name, node.role.value, arguments, {"submit": 7})
@@ -218,7 +219,9 @@ class TestUp:
         assert "SEQ1 is ready: sequencer, ports: submit 7; took " in text
         assert "REW1 has finished\n" in text
         assert text.endswith("done, exit status 0\n")
-        assert "SEQ1 | a line of the log\n" in capfd.readouterr().err
+        errors = capfd.readouterr().err
+        assert "SEQ1 | a line of the log\n" in errors
+        assert "development" in result.stderr
 
     def test_lines_for_programs(self):
         events = [json.loads(line) for line in run("up", "--json").output.splitlines()]

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rewinder._native import LatencyKernel, StagesKernel
 from seqcast.latency import BUCKET_BITS, LIMIT_NS, LatencyHistogram, _bucket, _highest
 
 NANOSECONDS = (
@@ -127,7 +128,56 @@ def test_bad_arguments() -> None:
         with pytest.raises(ValueError, match="between 0 and 100"):
             histogram.percentile(percent)
     with pytest.raises(ValueError, match="bucket bits"):
-        LatencyHistogram.from_state({**histogram.state(), "bucket_bits": 7})
+        histogram.merge(LatencyHistogram(7))
+    for wrong in (
+        {"bucket_bits": 17},
+        {"bucket_bits": "a"},
+        {"counts": [[-1, 5]]},
+        {"counts": [[1 << 20, 5]]},
+    ):
+        with pytest.raises(ValueError, match=r"histogram|bucket_bits"):
+            LatencyHistogram.from_state({**histogram.state(), **wrong})
+    with pytest.raises(ValueError, match="not the state"):
+        LatencyHistogram.from_state({"bucket_bits": 5})
+
+
+def test_what_the_kernel_counts_is_read_here() -> None:
+    """The buckets of `native/src/latency.h` are these, at every edge."""
+    kernel, here = LatencyKernel(), LatencyHistogram(4)
+    values = sorted({(1 << bits) + off for bits in range(41) for off in (-1, 0, 1)} | {LIMIT_NS + 10**6})
+    for value in values:
+        kernel.between(1000, 1000 + value, 3)
+        for _ in range(3):
+            here.record(value)
+    kernel.between(5, 4, 1)  # a clock that went back
+    here.record(0)
+    assert kernel.count == here.count
+    assert LatencyHistogram.from_state(json.loads(json.dumps(kernel.state()))).state() == here.state()
+
+
+def test_the_stages_of_a_primary() -> None:
+    stages = StagesKernel(10)
+    stages.turn(15, 10, 10, 1000, 0, 0)
+    stages.turn(15, 15, 12, 2000, 2300, 2350)
+    stages.turn(15, 15, 15, 3000, 3000, 3300)
+    assert LatencyHistogram.from_state(stages.to_commit.state()).as_plain()["max_ns"] == 1300
+    assert stages.to_commit.count == 5
+    to_wire = LatencyHistogram.from_state(stages.to_wire.state())
+    assert (to_wire.count, to_wire.min_ns, to_wire.max_ns) == (5, 50, 1000)
+
+
+def test_since() -> None:
+    before, after = LatencyHistogram(5), LatencyHistogram(5)
+    before.record_many([10, 10, 1 << 30])
+    after.merge(before)
+    assert after.since(before).as_plain()["count"] == 0
+    after.record_many([40, 5000])
+    later = after.since(before)
+    assert (later.count, later.total_ns, later.min_ns) == (2, 5040, 40)
+    assert later.max_ns is not None
+    assert 5000 <= later.max_ns <= 5000 * (1 + 1 / 32)
+    assert before.since(after) is before, "started again meanwhile: all of it is new"
+    assert after.since(LatencyHistogram()) is after
 
 
 def test_rank_is_taken_in_decimal() -> None:

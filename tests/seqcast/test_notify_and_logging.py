@@ -35,11 +35,12 @@ class TestNotify:
         assert notify.status("x" * 5000)
         assert notify.stopping()
         assert notify.watchdog()
-        received = [supervisor.recv(4096) for _ in range(5)]
+        assert notify.watchdog("primary")
+        received = [supervisor.recv(4096) for _ in range(6)]
         assert received[0] == b"READY=1"
         assert received[1] == b"READY=1\nSTATUS=opening the log", "a status cannot forge another message"
         assert received[2] == b"STATUS=" + b"x" * 1000
-        assert received[3:] == [b"STOPPING=1", b"WATCHDOG=1"]
+        assert received[3:] == [b"STOPPING=1", b"WATCHDOG=1", b"WATCHDOG=1\nSTATUS=primary"]
 
     def test_without_a_supervisor_nothing_is_sent(self, monkeypatch):
         monkeypatch.delenv("NOTIFY_SOCKET", raising=False)

@@ -85,7 +85,9 @@ class Bench:
         submit = SubmitPort(log, Ordering(log, 1000), admission, counters, clock, lambda _error: None)
         publisher = Publisher(log, [], counters, 1472, next_number=1)
         quorum = len(self.voters) // 2 + 1
-        self.primary = Primary(voter, quorum, publisher, submit, port, lambda _reason: None, lambda: 1)
+        self.primary = Primary(
+            voter, quorum, publisher, submit, port, lambda _reason: None, lambda: 1, lambda: 1
+        )
         self.primary.open(self.now_ns)
 
     def connect(self, name: str, held: int, *, votes: bool = True) -> None:

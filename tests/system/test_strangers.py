@@ -67,7 +67,7 @@ def test_garbage_on_every_port(bus: Bus) -> None:
     for name in PORTS:
         # The last strangers have closed; that the node has read so is its own affair, and takes it a turn or two.
         status = wait_for(partial(left_alone, bus, name), f"{name} has seen the strangers off")
-        assert any(key.endswith(("violations", "login_rejected")) for key in status["counters"])
+        assert any("violations" in key or "login_rejected" in key for key in status["counters"])
 
 
 def test_garbage_on_the_multicast_group(bus: Bus) -> None:
