@@ -7,12 +7,15 @@ import shutil
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 pytest_plugins = ["pytester"]
 
-# The same examples in every run: a test that fails once fails again. No deadline: these machines are noisy.
-settings.register_profile("seqcast", derandomize=True, deadline=None)
+# The same examples in every run: a test that fails once fails again. No deadline, and none for making examples
+# either: these machines are noisy.
+settings.register_profile(
+    "seqcast", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("seqcast")
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"

@@ -118,7 +118,7 @@ class Checker:
         """A sender is told at which numbers frames of it are: each once in a life, in order."""
         self._shown(user, answer.number, None, "was told of")
         acknowledged = self.acknowledged.setdefault(user, {})
-        for back in reversed(range(answer.count)):
+        for back in reversed(range(answer.frames)):
             sequence, number = answer.sequence - back, answer.number - back
             if sequence != self._told[user] + 1:
                 self.violated(3, f"{user} was told of {sequence} after {self._told[user]}")

@@ -137,7 +137,7 @@ class SimSender:
             self._begun = True
             self.on_begin(self.user, self.submission.resumed_at)
             self._skip(self.submission.resumed_at)
-        if answer.count:
+        if answer.frames:
             self.on_answer(self.user, answer)
 
     def _skip(self, frames: int) -> None:
