@@ -18,8 +18,9 @@ from attrs import define, field
 from bench import worker
 from bench.payload import LANE_BITS, TABLE_MESSAGES, PreparedTable
 from seqcast.config import read_configuration
+from seqcast.intake import OUTBOX_BYTES
 from seqcast.latency import LatencyHistogram
-from seqcast.sender import OUTBOX_BYTES, Sender
+from seqcast.sender import Sender
 
 if TYPE_CHECKING:
     from collections.abc import Callable

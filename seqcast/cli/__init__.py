@@ -33,6 +33,7 @@ COMMANDS = {
     "why": ("seqcast.cli.why:command", "Say in one sentence why the stream is not moving."),
     "promote": ("seqcast.cli.promote:command", "Make another sequencer the primary."),
     "end-session": ("seqcast.cli.end_session:command", "End the stream for good."),
+    "roll": ("seqcast.cli.roll:command", "End the session, and begin the next one."),
     "log": ("seqcast.cli.log:command", "List, verify and dump the log of a node."),
     "users": ("seqcast.cli.users:command", "Add, remove and list users."),
     "bench": ("seqcast.cli.bench:command", "Measure throughput and latency beside a baseline."),

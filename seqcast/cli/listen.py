@@ -5,13 +5,14 @@ from __future__ import annotations
 import signal
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 from attrs import define, field
 
+from seqcast.batch import Batch
 from seqcast.cli.common import (
     USER_NAME,
     Failed,
@@ -24,7 +25,7 @@ from seqcast.cli.common import (
 )
 from seqcast.cli.progress import Meter
 from seqcast.downlink import BATCH_MESSAGES
-from seqcast.errors import NotConnected, TimedOut
+from seqcast.errors import NotConnected, SessionChanged, TimedOut
 from seqcast.events import LineBack, LineLagging, LineSilent
 from seqcast.feeds import OUTPUT_FORMATS, STANDARD_STREAM, FeedWriter, StampColumns
 from seqcast.line_watch import LINE_NAMES
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import FrameType
 
-    from seqcast.batch import Batch
     from seqcast.events import Event
 
 TURN_SECONDS = 0.1
@@ -97,6 +97,7 @@ def _options(function: Callable[..., None]) -> Callable[..., None]:
         "seqcast listen --from begin --count 1000 --format binaryfile --output out.itch",
     )
 )
+@click.option("--follow", is_flag=True, help="After the end of the session, go on with the one that follows.")
 @_options
 def listen(config: Path | None, **options: Any) -> None:
     """Receive the stream as it is multicast; what is missing comes from the rewinders."""
@@ -167,6 +168,7 @@ class Run:
     until_end: bool
     format_name: str
     timeout: float
+    follow: bool = False
     delivered: int = field(default=0, init=False)
     last_number: int | None = field(default=None, init=False)
     interrupted: bool = field(default=False, init=False)
@@ -178,11 +180,11 @@ class Run:
         writer = FeedWriter(self.stream, self.format_name)  # type: ignore[arg-type]
         started = time.monotonic()
         appeared = False
-        while not self.interrupted and not receiver.ended:
+        while not self.interrupted and (self.follow or not receiver.ended):
             left = BATCH_MESSAGES if self.count is None else min(BATCH_MESSAGES, self.count - self.delivered)
             if left == 0:
                 break
-            batch = receiver.poll(left, TURN_SECONDS)
+            batch = self._poll(left)
             if len(batch):
                 self._write(writer, batch)
             elif self.stream.isatty() or self.count is None:
@@ -195,6 +197,20 @@ class Run:
         self.seconds = time.monotonic() - started
         if receiver.ended and self.count is not None and self.delivered < self.count:
             raise TimedOut(f"the session ended after {self.delivered} of {self.count} messages")
+
+    def _poll(self, limit: int) -> Batch:
+        """The next messages; with `follow` those of the next session when this one is over."""
+        receiver = self.receiver
+        try:
+            if not receiver.ended:
+                return receiver.poll(limit, TURN_SECONDS)
+        except SessionChanged:
+            if not self.follow:
+                raise
+        with suppress(TimedOut):
+            name = receiver.next_session(TURN_SECONDS)
+            click.echo(f"session {name} has begun", err=True)
+        return Batch.empty()
 
     @contextmanager
     def stop_on_signals(self) -> Iterator[None]:
