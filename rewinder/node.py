@@ -18,12 +18,13 @@ from rewinder.counters import Counters
 from rewinder.dial import Identity, Patience
 from rewinder.errors import BadSegment, CorruptRecord, ForeignSession
 from rewinder.follower import Follower
-from rewinder.leisure import Leisure
+from rewinder.leisure import Chores, Leisure
 from rewinder.link import HOLD_NS, Link
 from rewinder.log import MessageLog
 from rewinder.node_port import NodePort
 from rewinder.placement import Placement
 from rewinder.pump import Idle
+from rewinder.retention import Keep, Retention
 from rewinder.service import Service
 from rewinder.surroundings import Machine
 from rewinder.voter import Voter, give_up_vote
@@ -80,6 +81,7 @@ class NodeSettings:
     node_password: str
     patience: Patience
     ahead_bytes: int = 0  # of room that is made ready behind the end of the log
+    keep: Keep = field(factory=Keep)
     fingerprint: str = ""  # of the configuration that the nodes share
     idle: Idle = Idle.BLOCK
     placement: Placement = field(factory=Placement)
@@ -108,6 +110,7 @@ class Node:
     port: NodePort = field(init=False)
     follower: Follower = field(init=False)
     link: Link = field(init=False)
+    retention: Retention = field(init=False)
     control: Control = field(init=False)
     services: list[Service] = field(factory=list, init=False)
     deposed: str | None = field(default=None, init=False)
@@ -130,7 +133,9 @@ class Node:
         self.pump = self.surroundings.pump(settings, self.finish)
         self._started_ns = self.pump.clock.now_ns
         self.log = self._open_log()
-        self.pump.leisure = Leisure(self.log, settings.ahead_bytes)
+        self.retention = self._retention()
+        self.pump.leisure = Chores((Leisure(self.log, settings.ahead_bytes), self.retention))
+        self.pump.timers.watch(self.retention)
         if self.log.recovery is not None:
             self.report("recovered", detail=str(self.log.recovery))
         self.voter = Voter(settings.name, settings.voters, self.log, self.surroundings.draw, self._unfit)
@@ -259,6 +264,7 @@ class Node:
             "uptime_seconds": (self.pump.clock.now_ns - self._started_ns) / 1e9,
             "turns": self.pump.turns,
             "access_problem": self.settings.authority.problem,
+            "retention": self.retention.status(),
             "counters": dict(self.counters),
         }
 
@@ -309,10 +315,34 @@ class Node:
 
     def close(self) -> None:
         """Let go of everything; safe to call on a node that was opened in part."""
-        for name in ("link", "control", "log", "pump"):
+        for name in ("retention", "link", "control", "log", "pump"):
             part = getattr(self, name, None)
             if part is not None:
                 part.close()
+
+    # old sessions
+
+    def reads_old(self, _session: str) -> bool:
+        """Whether somebody reads an old session here."""
+        return False
+
+    def old_removed(self, session: str) -> None:
+        """Records of an old session are not there any more."""
+
+    def _retention(self) -> Retention:
+        settings, surroundings, log = self.settings, self.surroundings, self.log
+        return Retention(
+            settings.keep,
+            names=lambda: surroundings.old_sessions(settings),
+            find=lambda session: surroundings.old_storage(settings, session),
+            claim=lambda session: surroundings.claim_old(settings, session),
+            clear=lambda session: surroundings.clear_old(settings, session),
+            present=lambda: len(log.segments) * log.segment_bytes,
+            in_use=self.reads_old,
+            removed=self.old_removed,
+            report=self.report,
+            counters=self.counters,
+        )
 
     def _open_log(self) -> MessageLog:
         """Open the log. One that is damaged is put aside where others have what it held."""

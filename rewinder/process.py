@@ -78,6 +78,14 @@ class RewinderProcess(Node):
         self.listing.refresh(self.pump.clock.now_ns)
         self.pump.timers.watch(self.listing)
 
+    def reads_old(self, session: str) -> bool:
+        """Whether a client reads an old session, or has just done so."""
+        return session in self.archive.open
+
+    def old_removed(self, session: str) -> None:
+        """The list of the old sessions is not right any more."""
+        self.listing.forget(session)
+
     def finish(self, now_ns: int) -> int:
         """Show what has become committed, and tell the primary what is held."""
         work = 0

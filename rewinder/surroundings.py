@@ -70,6 +70,12 @@ class Surroundings(Protocol):
         that log, OSError when it cannot be used.
         """
 
+    def claim_old(self, settings: NodeSettings, session: str) -> Storage | None:
+        """The log of one of them, to be removed: nobody reads or writes it. Raises LogError, OSError."""
+
+    def clear_old(self, settings: NodeSettings, session: str) -> None:
+        """Nothing is left of one of them: it is no session any more. Raises OSError when something is."""
+
     def set_aside(self, settings: NodeSettings) -> str:
         """Put a log that cannot be trusted out of the way; returns where it is now. Raises OSError."""
 
@@ -123,6 +129,15 @@ class Machine:
             storage.close()
             raise
         return storage
+
+    def claim_old(self, settings: NodeSettings, session: str) -> FileStorage | None:
+        """The directory of that name, which nobody else may have while it is open here."""
+        directory = settings.directory / session
+        return FileStorage(directory) if directory.is_dir() else None
+
+    def clear_old(self, settings: NodeSettings, session: str) -> None:
+        """Remove the directory."""
+        (settings.directory / session).rmdir()
 
     def set_aside(self, settings: NodeSettings) -> str:
         """Rename the directory."""

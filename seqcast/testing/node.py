@@ -99,6 +99,14 @@ class NodeMachine(Machine):
         disk = self.old_disks.get(session)
         return None if disk is None else disk.reader()
 
+    def claim_old(self, _settings: NodeSettings, session: str) -> MemoryStorage | None:
+        """The disk of one of them, to be removed."""
+        return self.old_disks.get(session)
+
+    def clear_old(self, _settings: NodeSettings, session: str) -> None:
+        """It is gone."""
+        del self.old_disks[session]
+
     def set_aside(self, _settings: NodeSettings) -> str:
         """Put the disk aside, and take a new one."""
         self.replace_disk(MemoryStorage(self.disk.boot_id, self.disk.capacity), "set aside")
