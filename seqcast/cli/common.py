@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import sys
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 import click
 
 from rewinder.users import AccessError, canonical_user
 from seqcast.cli import Failed
 from seqcast.config import find_configuration, read_configuration
+from seqcast.feeds import STANDARD_STREAM
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from seqcast.config import Configuration
 
@@ -26,7 +31,9 @@ __all__ = [
     "examples",
     "json_option",
     "load",
+    "sigterm_as_interrupt",
     "summary",
+    "written_whole",
 ]
 
 _Function = TypeVar("_Function", bound="Callable[..., Any]")
@@ -99,3 +106,31 @@ def columns(rows: Iterable[Iterable[object]]) -> str:
         ]
         lines.append("  ".join(cells).rstrip())
     return "\n".join(lines)
+
+
+@contextmanager
+def sigterm_as_interrupt() -> Iterator[None]:
+    """Have SIGTERM end the command as ctrl-C does."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def written_whole(path: str) -> Iterator[BinaryIO]:
+    """A file to write, there under its name when all went well, and else not at all; "-" is standard output."""
+    if path == STANDARD_STREAM:
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    target = Path(path)
+    making = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        with making.open("wb") as stream:
+            yield stream
+        making.replace(target)
+    except BaseException:
+        making.unlink(missing_ok=True)
+        raise
