@@ -43,6 +43,9 @@ EXAMINED_BYTES = 1 << 20
 SCAN_NS = 10_000_000_000
 """How often it is looked whether something has to go."""
 
+LOCKED_NS = 1_000_000_000
+"""After this time it is looked again whether a session that was open somewhere is free."""
+
 OVERDUE_NS = 1_000_000_000
 """After so long without a quiet turn a step is made in one that is not quiet: disks fill up in busy times."""
 
@@ -219,8 +222,9 @@ class Retention:
                 return
             names = storage.names()
             size = sum(storage.size(each) for each in names)
-        except LogLocked:
-            return  # somebody writes it; it is looked at again in the next scan
+        except LogLocked:  # somebody writes it
+            self._look_soon()
+            return
         except (LogError, OSError) as error:
             self._known[name] = Kept(name, 0, protected=f"it cannot be opened: {error}")
             return
@@ -274,7 +278,9 @@ class Retention:
             self._remove_piece(removal)
         except (LogError, OSError) as error:
             self._skipped.add(kept.name)
-            if not isinstance(error, LogLocked):  # else somebody reads it
+            if isinstance(error, LogLocked):  # somebody reads it
+                self._look_soon()
+            else:
                 self.counters.add("retention.failed")
                 self.report("an old session cannot be removed", session=kept.name, detail=str(error))
             self._let_go()
@@ -319,6 +325,10 @@ class Retention:
         self.counters.add("retention.bytes", removal.file_size)
         removal.file = ""
         self.removed(kept.name)
+
+    def _look_soon(self) -> None:
+        """Somebody has a session open, perhaps only to see what it is."""
+        self._scan_ns = min(self._scan_ns, self._now_ns + LOCKED_NS)
 
     def _let_go(self) -> None:
         """Give the session back, and say what was done."""

@@ -25,12 +25,14 @@ OVERHEAD_BYTES = MOLDUDP64.header_bytes + MOLDUDP64.length_struct.size
 class Packer:
     """Packs the records of one stream: those of one time share packets of `capacity` bytes at most.
 
-    A record that needs more has a packet of its own. What comes out follows from the records alone, however they come
-    in: the last packet of a batch waits for the next one, or for `rest`.
+    A record that needs more has a packet of its own. What comes out follows from the records alone, however they
+    come in: the last packet of a batch waits for the next one, or for `rest`. Without `timed` nothing waits, and the
+    records of a batch share packets whatever their times are.
     """
 
     session: bytes
     capacity: int
+    timed: bool = True
     _waiting: list[bytes] = field(factory=list, init=False)
     _number: int = field(default=0, init=False)  # of the first that waits
     _time_ns: int = field(default=0, init=False)
@@ -45,11 +47,11 @@ class Packer:
                 self._waiting += map(bytes, records.before(start))
             yield from self._let_go(keep=start == count)
         while start < count:
-            stop = bisect_right(times, times[start], start)
+            stop = bisect_right(times, times[start], start) if self.timed else count
             while start < stop:
                 number = records.number(start)
                 packet, packed = pack(self.session, number, records.before(stop), start, self.capacity)
-                if start + packed == count:
+                if self.timed and start + packed == count:
                     self._waiting = [bytes(record) for record in records.after(start)]
                     self._number, self._time_ns = number, times[start]
                     return

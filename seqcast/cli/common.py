@@ -19,6 +19,7 @@ from seqcast.feeds import STANDARD_STREAM
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
+    from types import FrameType
 
     from seqcast.config import Configuration
 
@@ -32,6 +33,7 @@ __all__ = [
     "json_option",
     "load",
     "sigterm_as_interrupt",
+    "stop_on_signals",
     "summary",
     "written_whole",
 ]
@@ -116,6 +118,21 @@ def sigterm_as_interrupt() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def stop_on_signals(stop: Callable[[], None]) -> Iterator[None]:
+    """Have SIGTERM and ctrl-C call `stop`, so that what runs ends in an orderly way."""
+
+    def called(_number: int, _frame: FrameType | None) -> None:
+        stop()
+
+    before = [(number, signal.signal(number, called)) for number in (signal.SIGINT, signal.SIGTERM)]
+    try:
+        yield
+    finally:
+        for number, handler in before:
+            signal.signal(number, handler)
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 import time
 from contextlib import contextmanager, suppress
@@ -21,9 +20,11 @@ from seqcast.cli.common import (
     examples,
     json_option,
     load,
+    stop_on_signals,
     summary,
 )
 from seqcast.cli.progress import Meter
+from seqcast.cli.retransmit import RETRANSMIT_NAMES, retransmit, retransmit_options
 from seqcast.downlink import BATCH_MESSAGES
 from seqcast.errors import NotConnected, SessionChanged, TimedOut
 from seqcast.events import LineBack, LineLagging, LineSilent
@@ -33,7 +34,6 @@ from seqcast.receiver import BEGIN, LIVE, Receiver
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from types import FrameType
 
     from seqcast.events import Event
 
@@ -108,12 +108,31 @@ def listen(config: Path | None, **options: Any) -> None:
     epilog=examples(
         "seqcast replay --from 1000 --until-end --format json",
         "seqcast replay --session 20261124 --until-end --output yesterday.txt",
+        "seqcast replay --session 26112501 --to 239.1.2.3:20000 --speed 10",
+        "seqcast replay --log run/log/REW1/26112501 --to 239.1.2.3:20000 --speed max",
     )
 )
 @_options
-def replay(config: Path | None, **options: Any) -> None:
-    """Read the stream from the rewinders alone, without multicast."""
-    _receive(config, "replaying", multicast=False, **options)
+@retransmit_options
+def replay(config: Path | None, to: tuple[str, ...], **options: Any) -> None:
+    """Read the stream from the rewinders alone, without multicast; with --to, multicast it again.
+
+    What is multicast again are the records as they were, with their numbers and, as --speed says, their timing, to
+    the groups named: a receiver takes them for the session itself. Heartbeats fill the pauses, and End of Session
+    follows. Without --session and --log it is the present session, as far as it has come.
+    """
+    again = {name: options.pop(name) for name in RETRANSMIT_NAMES}
+    if not to:
+        if given := [name for name, value in again.items() if value is not None]:
+            raise click.UsageError(f"--{given[0].replace('_', '-')} goes with --to GROUP:PORT")
+        _receive(config, "replaying", multicast=False, **options)
+        return
+    if options["output"] != STANDARD_STREAM:
+        raise click.UsageError("--output and --to exclude each other")
+    wanted = {
+        key: options[key] for key in ("start", "session", "count", "user", "password", "timeout", "as_json")
+    }
+    retransmit(config, to, **wanted, **again)
 
 
 def _receive(
@@ -137,7 +156,7 @@ def _receive(
     )
     with receiver, _opened(output) as stream:
         run = Run(receiver, stream, **options)
-        with run.stop_on_signals(), Meter(label, options["count"], quiet=as_json) as meter:
+        with stop_on_signals(run.stop), Meter(label, options["count"], quiet=as_json) as meter:
             run.run(meter)
     text = f"{counted(run.delivered, 'message')} in {run.seconds:.2f} s"
     if run.delivered:
@@ -212,19 +231,9 @@ class Run:
             click.echo(f"session {name} has begun", err=True)
         return Batch.empty()
 
-    @contextmanager
-    def stop_on_signals(self) -> Iterator[None]:
-        """Make SIGTERM and ctrl-C end the run in an orderly way."""
-
-        def stop(_number: int, _frame: FrameType | None) -> None:
-            self.interrupted = True
-
-        before = [(number, signal.signal(number, stop)) for number in (signal.SIGINT, signal.SIGTERM)]
-        try:
-            yield
-        finally:
-            for number, handler in before:
-                signal.signal(number, handler)
+    def stop(self) -> None:
+        """End the run in an orderly way."""
+        self.interrupted = True
 
     def _write(self, writer: FeedWriter, batch: Batch) -> None:
         stamps = None

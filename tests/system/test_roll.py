@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import json
+import random
+import signal
+import socket
 import subprocess
 import sys
+import uuid
+from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from bus import Bus, new_bus, wait_for
+from old_logs import make_log
 
+import moldudp
+from moldudp.sockets import multicast_receiver, read_datagrams
 from seqcast import Sender
 from seqcast.config import read_configuration
 from seqcast.errors import SessionEnded
@@ -38,13 +46,97 @@ def roll(bus: Bus, *options: str) -> dict[str, Any]:
         return dict(json.loads(process.stdout.read()))
 
 
+class Plain:
+    """A listener that knows nothing of the bus: what it heard of each session, in order."""
+
+    def __init__(self, group: str, port: int) -> None:
+        self.socket = multicast_receiver(group, port, "127.0.0.1")
+        self.streams: dict[bytes, moldudp.Receiver] = {}
+        self.heard: dict[bytes, list[bytes]] = {}
+
+    def close(self) -> None:
+        self.socket.close()
+
+    def listen(self) -> None:
+        """Take what has come."""
+        while True:
+            try:
+                datagrams = read_datagrams(self.socket.fileno())
+            except BlockingIOError:
+                return
+            for datagram in datagrams:
+                session = datagram[:10]
+                stream = self.streams.setdefault(
+                    session, moldudp.Receiver(session=session, random=random.Random(1))
+                )
+                stream.receive_datagram(datagram, 0)
+                while messages := stream.messages():
+                    self.heard.setdefault(session, []).extend(messages.payloads())
+
+
+def free_port() -> int:
+    """A UDP port that nobody has."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def ended(process: subprocess.Popen[str]) -> None:
+    """Whatever happened, it does not outlive the test."""
+    process.kill()
+    process.communicate()
+
+
+def request(address: tuple[str, int], session: bytes, first: int) -> tuple[bytes, ...]:
+    """The messages that a request server sends again."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asker:
+        asker.settimeout(20)
+        asker.sendto(moldudp.MOLDUDP64.request(session, first, 3), address)
+        return moldudp.MOLDUDP64.decode(asker.recv(2048)).messages
+
+
 def test_everybody_goes_on_in_the_next_session(tmp_path: Path) -> None:
-    with new_bus(tmp_path / "run", "--session", "DAY07", nodes=3) as bus:
+    token = uuid.uuid4().bytes
+    group = f"239.{token[0]}.{token[1]}.{token[2] % 254 + 1}"
+    with new_bus(tmp_path / "run", "--session", "DAY07", nodes=3) as bus, ExitStack() as stack:
         before = bus.configuration
+        text = bus.config_path.read_text(encoding="ascii")
+        bus.config_path.write_text(text.replace('keep = "all"', 'keep = "1 session"'), encoding="ascii")
+        kept = [before.node_directory("REW1") / name for name in ("OLDEST", "OLDER")]
+        for number, path in enumerate(kept):
+            make_log(path.parent, path.name, 10, begin_ns=number)
         bus.start_all()
         bus.primary()
+        wait_for(lambda: not kept[0].exists(), "the oldest session is removed")
+        assert kept[1].exists()
         heard: list[bytes] = []
+        plain = stack.enter_context(closing(Plain(group, before.multicast.port)))
+        server = "127.0.0.1", free_port()
+        command = [
+            "feed",
+            "--to",
+            f"{group}:{before.multicast.port}",
+            "--from",
+            "begin",
+            "--follow",
+            "--json",
+        ]
+        command += [
+            "--linger",
+            "0.1",
+            "--request-port",
+            str(server[1]),
+            "--state",
+            tmp_path / "state",
+        ]
+        feed = subprocess.Popen(
+            [sys.executable, "-m", "seqcast.cli", *map(str, command), "--config", str(bus.config_path)],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        stack.callback(ended, feed)
         with bus.receiver() as receiver:
+            wait_for(lambda: plain.listen() or plain.streams, "the plain feed is there")
             sender = bus.sender()
             for n in range(MESSAGES):
                 sender.send(b"old %d" % n)
@@ -74,5 +166,36 @@ def test_everybody_goes_on_in_the_next_session(tmp_path: Path) -> None:
             assert receiver.next_session(20) == "DAY08"
             heard += [message.payload for message in receiver.take(MESSAGES, 20)]
             assert heard == [b"%s %d" % (day, n) for day in (b"old", b"new") for n in range(MESSAGES)]
+
+        def fed() -> bool:
+            plain.listen()
+            return len(plain.heard.get(b"DAY08     ", ())) == MESSAGES
+
+        wait_for(fed, "the plain feed has brought all of the next session")
+        assert plain.heard == {b"DAY07     ": heard[:MESSAGES], b"DAY08     ": heard[MESSAGES:]}
+        assert plain.streams[b"DAY07     "].ended
+        assert request(server, b"DAY08     ", 299) == (b"new 298", b"new 299")
+        feed.send_signal(signal.SIGTERM)
+        told = json.loads(feed.communicate(timeout=20)[0])
+        assert feed.returncode == 0
+        assert (told["session"], told["messages"], told["next_number"]) == (
+            "DAY08",
+            2 * MESSAGES,
+            MESSAGES + 1,
+        )
+
+        # The old session once more, for somebody else, from rewinders.
+        again = stack.enter_context(closing(Plain(group, before.multicast.port + 1)))
+        to = ("--to", f"{group}:{before.multicast.port + 1}", "--speed", "max", "--linger", "0")
+        replayed = bus.run("replay", "--session", "DAY07", *to, "--json")
+        assert replayed.returncode == 0, replayed.stderr
+        assert json.loads(replayed.stdout)["records"] == last + 1
+        again.listen()
+        (records,) = again.heard.values()
+        assert [record[:-28] for record in records[1:-1]] == heard[:MESSAGES]
+        assert again.streams[b"DAY07     "].ended
+        wait_for(lambda: not kept[1].exists(), "the one before has become too old")
+        retention = bus.ask("REW1", "status")["retention"]
+        assert (retention["keep"], retention["sessions"], retention["protected"]) == ("1 session", 1, {})
         with bus.receiver(session="DAY07", lines=()) as old:
             assert [message.payload for message in old] == heard[:MESSAGES]
