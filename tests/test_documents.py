@@ -19,7 +19,7 @@ from seqcast.settings import ConfigError
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = ROOT / "docs"
-TUTORIAL, HOWTO = DOCUMENTS / "TUTORIAL.md", DOCUMENTS / "HOWTO.md"
+TUTORIAL, HOWTO, ARCHIVE = (DOCUMENTS / name for name in ("TUTORIAL.md", "HOWTO.md", "ARCHIVE.md"))
 
 
 def test_the_tutorial(tmp_path: Path) -> None:
@@ -55,6 +55,15 @@ def test_the_answers_to_problems(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
                 assert block.language == "python", block
                 printed = run(block, spaces.setdefault(block.section, {"__name__": "howto"}))
     assert not printed
+
+
+def test_the_archive(tmp_path: Path) -> None:
+    with Shell(tmp_path, tmp_path) as shell:
+        for block in blocks_of(ARCHIVE):
+            if block.language == "console":
+                shell.play(block)
+            else:
+                assert block.language == "sh", block  # of several machines, or without an end
 
 
 def run(block: Block, names: dict[str, Any]) -> str:
