@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import os
 import shutil
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from enum import Enum
 from typing import TYPE_CHECKING
 
 from attrs import define, field
 
-from rewinder.errors import DamagedRecord, RefusedRecord
+from rewinder.errors import DamagedRecord, LogError, RefusedRecord
 from rewinder.log import MessageLog
 from rewinder.policy import is_session_name
 from rewinder.record import STAMP_BYTES, Flags, Kind, Stamp, check_record
@@ -88,6 +88,7 @@ def new_session(
     It is marked to be kept whatever the node's policy says: it is older than what is there. Raises LogError,
     StorageFull, OSError.
     """
+    _clear_remains(node)
     target = node / session
     making = node / f".import-{session}-{os.getpid()}"
     making.mkdir(parents=True)
@@ -108,6 +109,14 @@ def new_session(
     except BaseException:
         shutil.rmtree(making, ignore_errors=True)
         raise
+
+
+def _clear_remains(node: Path) -> None:
+    """Remove what imports have left that were killed."""
+    for path in node.glob(".import-*"):
+        with suppress(LogError, OSError):
+            FileStorage(path).close()  # else its import goes on
+            shutil.rmtree(path)
 
 
 def check_name(node: Path, session: str) -> None:

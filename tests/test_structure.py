@@ -88,6 +88,7 @@ MACHINES = [
     "rewinder/promise.py",
     "rewinder/replication.py",
     "rewinder/voter.py",
+    "rewinder/retention.py",
     "sequencer/commit.py",
     "sequencer/elector.py",
     "sequencer/followers.py",
@@ -103,6 +104,11 @@ MACHINES = [
     "seqcast/session_watch.py",
     "seqcast/submission.py",
     "seqcast/assembly.py",
+    "seqcast/packing.py",
+    "seqcast/plain_feed.py",
+    "seqcast/recent.py",
+    "seqcast/retransmission.py",
+    "seqcast/rolling.py",
 ]
 
 

@@ -162,6 +162,7 @@ class Roll:
         if not confirmed and sys.stdin.isatty():
             click.confirm(f"End session {self.old}, and begin {name}? This cannot be undone.", abort=True)
         if primary is not None:
+            self._say(f"ending session {self.old}")
             try:
                 client_of(configuration, str(primary["name"]), self._seconds_left).request("end-session")
             except ControlError as error:
@@ -189,6 +190,7 @@ class Roll:
             self.left.append(
                 f"{', '.join(elsewhere)}: not here; where they run, give `seqcast roll --session {wanted.session}`"
             )
+        self._say(f"{', '.join(behind) or 'nobody'} starts again with session {wanted.session}")
         self.configuration, names = wanted, list(self.here)
         complete = not any(node.name in elsewhere for node in wanted.voters)
         while not self._switched(names, complete=complete):
@@ -218,6 +220,11 @@ class Roll:
             "fingerprint": wanted.fingerprint(),
             "left": self.left,
         }
+
+    def _say(self, sentence: str) -> None:
+        """Progress, for whoever watches."""
+        if sys.stderr.isatty():
+            click.echo(sentence, err=True)
 
     @property
     def _seconds_left(self) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import struct
 import subprocess
 from pathlib import Path
@@ -19,6 +20,7 @@ from rewinder.old_session import open_old_session
 from rewinder.record import Flags, Kind, Stamp, check_record, read_stamp
 from rewinder.segment import SEGMENT_BYTES_MINIMUM
 from rewinder.storage import FileStorage
+from seqcast.exporting import PacketFile
 
 PORT = 26477
 SESSION = b"000010059B"
@@ -162,6 +164,21 @@ def test_a_file_is_there_whole_or_not_at_all(directory: Path) -> None:
     assert result.exit_code == 1
     assert "message 1 at byte 0" in result.output
     assert sorted(each.name for each in directory.iterdir()) == ["EMPTY", "OLD"]
+
+
+def test_an_export_that_is_interrupted_leaves_nothing(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = stream_log(directory)
+
+    def interrupted(*_: object) -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(PacketFile, "take", interrupted)
+    result = run("log", "export", "all.pcap", str(path))
+    assert result.exit_code == 1
+    assert "interrupted; nothing was written" in result.output
+    assert [each.name for each in directory.iterdir()] == ["OURS"]
 
 
 class TestCaptures:
@@ -316,6 +333,17 @@ class TestCaptures:
         assert result.exit_code == 1
         assert "Error: " in result.output
         assert list(node.iterdir()) == []
+
+
+def test_what_a_killed_import_has_left_goes_with_the_next(directory: Path, node: Path) -> None:
+    for name in ("killed", "running"):
+        log = MessageLog.create(FileStorage(node / f".import-{name}-7"), b"X         ", durability="memory")
+        if name == "killed":
+            log.close()
+    Path("one").write_bytes(b"\0\1x")
+    done("log", "import", "one", node, "--as", "ONE")
+    assert sorted(path.name for path in node.iterdir()) == [".import-running-7", "ONE"]
+    log.close()
 
 
 def test_what_cannot_be_imported_says_so(directory: Path, node: Path) -> None:

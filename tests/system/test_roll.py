@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from bus import Bus, new_bus, wait_for
+from click.testing import CliRunner
 from old_logs import make_log
 
 import moldudp
 from moldudp.sockets import multicast_receiver, read_datagrams
 from seqcast import Sender
+from seqcast.cli import main
 from seqcast.config import read_configuration
 from seqcast.errors import SessionEnded
 
@@ -105,6 +107,7 @@ def test_everybody_goes_on_in_the_next_session(tmp_path: Path) -> None:
         kept = [before.node_directory("REW1") / name for name in ("OLDEST", "OLDER")]
         for number, path in enumerate(kept):
             make_log(path.parent, path.name, 10, begin_ns=number)
+        (bus.directory / "before.toml").write_bytes(bus.config_path.read_bytes())
         bus.start_all()
         bus.primary()
         wait_for(lambda: not kept[0].exists(), "the oldest session is removed")
@@ -130,11 +133,27 @@ def test_everybody_goes_on_in_the_next_session(tmp_path: Path) -> None:
             tmp_path / "state",
         ]
         feed = subprocess.Popen(
-            [sys.executable, "-m", "seqcast.cli", *map(str, command), "--config", str(bus.config_path)],
+            [
+                sys.executable,
+                "-m",
+                "seqcast.cli",
+                *map(str, command),
+                "--config",
+                str(bus.directory / "before.toml"),
+            ],
             stdout=subprocess.PIPE,
             text=True,
         )
         stack.callback(ended, feed)
+        lines = tmp_path / "lines.txt"
+        command = ["listen", "--follow", "--count", str(2 * MESSAGES), "--output", str(lines), "--json"]
+        listener = subprocess.Popen(
+            [sys.executable, "-m", "seqcast.cli", *command, "--config", str(bus.directory / "before.toml")],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        stack.callback(ended, listener)
         with bus.receiver() as receiver:
             wait_for(lambda: plain.listen() or plain.streams, "the plain feed is there")
             sender = bus.sender()
@@ -167,6 +186,11 @@ def test_everybody_goes_on_in_the_next_session(tmp_path: Path) -> None:
             heard += [message.payload for message in receiver.take(MESSAGES, 20)]
             assert heard == [b"%s %d" % (day, n) for day in (b"old", b"new") for n in range(MESSAGES)]
 
+        told, said = listener.communicate(timeout=20)
+        assert (listener.returncode, said) == (0, "session DAY08 has begun\n")
+        assert json.loads(told)["delivered"] == 2 * MESSAGES
+        assert lines.read_bytes().splitlines() == heard
+
         def fed() -> bool:
             plain.listen()
             return len(plain.heard.get(b"DAY08     ", ())) == MESSAGES
@@ -176,9 +200,9 @@ def test_everybody_goes_on_in_the_next_session(tmp_path: Path) -> None:
         assert plain.streams[b"DAY07     "].ended
         assert request(server, b"DAY08     ", 299) == (b"new 298", b"new 299")
         feed.send_signal(signal.SIGTERM)
-        told = json.loads(feed.communicate(timeout=20)[0])
+        summary = json.loads(feed.communicate(timeout=20)[0])
         assert feed.returncode == 0
-        assert (told["session"], told["messages"], told["next_number"]) == (
+        assert (summary["session"], summary["messages"], summary["next_number"]) == (
             "DAY08",
             2 * MESSAGES,
             MESSAGES + 1,
@@ -197,5 +221,14 @@ def test_everybody_goes_on_in_the_next_session(tmp_path: Path) -> None:
         wait_for(lambda: not kept[1].exists(), "the one before has become too old")
         retention = bus.ask("REW1", "status")["retention"]
         assert (retention["keep"], retention["sessions"], retention["protected"]) == ("1 session", 1, {})
-        with bus.receiver(session="DAY07", lines=()) as old:
-            assert [message.payload for message in old] == heard[:MESSAGES]
+        # Exported, and imported under another name into the directory of a rewinder that runs.
+        captured = tmp_path / "day.pcap"
+        node = before.node_directory("REW1")
+        for arguments in (
+            ("export", captured, node / "DAY07"),
+            ("import", captured, node, "--as", "COPY"),
+        ):
+            assert CliRunner().invoke(main, ["log", *map(str, arguments)]).exit_code == 0
+        for session in ("DAY07", "COPY"):
+            with bus.receiver(session=session, lines=()) as old:
+                assert [message.payload for message in old] == heard[:MESSAGES]
