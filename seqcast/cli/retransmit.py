@@ -254,9 +254,8 @@ def _taken(downlink: Downlink, pump: Pump, count: int | None, timeout_ns: int) -
             continue
         downlink.look_after(now_ns)
         if not reception.answered and now_ns - begun_ns > timeout_ns:
-            raise NotConnected(
-                f"no rewinder gave session {downlink.session!r}: {reception.trouble or 'no answer'}"
-            )
+            name = downlink.session.decode("ascii", "replace").strip()
+            raise NotConnected(f"no rewinder gave session {name}: {reception.trouble or 'no answer'}")
         archived = reception.archived_end is not None and reception.next_number >= reception.archived_end
         if archived or (reception.answered and now_ns - heard_ns > QUIET_NS):
             return

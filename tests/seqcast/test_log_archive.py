@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import signal
 import struct
 import subprocess
@@ -299,6 +300,32 @@ class TestCaptures:
         (done_,) = self.imported(node, [b"".join(packets) + bytes(4)])["sessions"]
         assert (done_["messages"], done_["gaps"]) == (5, [])
         assert self.payloads(node / "000010059B") == [b"a", b"bb", b"c", b"dd", b"e"]
+
+    def test_damaged_packets_are_counted_or_refused(self, node: Path) -> None:
+        """Whatever the bytes are, an import says what it made of them, and leaves no half of a session."""
+        chance = random.Random(1)
+        packets = self.packets((1, [b"one", b"two"]), (3, [b"three"]), (4, [b"four", b"five"]))
+        packets.append(MOLDUDP64.end_of_session(SESSION, 6))
+        for turn in range(60):
+            damaged = [bytearray(packet) for packet in packets]
+            for _ in range(chance.randint(1, 6)):
+                packet = chance.choice(damaged)
+                packet[chance.randrange(len(packet))] = chance.randrange(256)
+            write_pcap("x.pcap", [udp_frame(bytes(packet), PORT) for packet in damaged])
+            target = node / str(turn)
+            target.mkdir()
+            result = run(
+                "log",
+                "import",
+                "x.pcap",
+                str(target),
+                "--on-gap",
+                chance.choice(["refuse", "stop"]),
+                "--json",
+            )
+            assert result.exit_code in (0, 1), result.output
+            for path in target.iterdir():
+                open_old_session(path.name, FileStorage(path, writable=False)).close()
 
     def test_a_session_that_is_there_is_not_replaced(self, node: Path) -> None:
         packets = self.packets((1, [b"a"]))
