@@ -22,7 +22,7 @@ from seqcast.cli.common import (
     stop_on_signals,
     summary,
 )
-from seqcast.cli.logs import line_of
+from seqcast.cli.logs import lines_of
 from seqcast.cli.progress import Meter
 from seqcast.errors import NotConnected, SessionChanged, TimedOut
 from seqcast.host import ThisHost
@@ -122,7 +122,9 @@ def command(
     configuration = load(config)
     interface = interface or configuration.multicast.interface
     with ExitStack() as stack:
-        lines = Lines(tuple(map(line_of, to)), interface, configuration.multicast.ttl if ttl is None else ttl)
+        lines = Lines(
+            lines_of(to, configuration), interface, configuration.multicast.ttl if ttl is None else ttl
+        )
         stack.enter_context(closing(lines))
         host = SharedHost()
         start = BEGIN if state is None else _checkpoint(state, session or configuration.session)

@@ -13,7 +13,7 @@ from seqcast.config import find_configuration, read_configuration, shown
 from seqcast.settings import ConfigError, Line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from seqcast.config import Configuration
 
@@ -101,6 +101,17 @@ def line_of(text: str) -> Line:
     except ValueError:
         pass
     raise click.UsageError(f"{text!r} is not GROUP:PORT, such as 239.1.2.3:20000")
+
+
+def lines_of(texts: Iterable[str], configuration: Configuration | None) -> tuple[Line, ...]:
+    """Where a stream is multicast again: GROUP:PORT, but none that the bus itself uses. Raises a usage error."""
+    lines = tuple(map(line_of, texts))
+    for line in lines:
+        if configuration is not None and line in configuration.multicast.lines:
+            raise click.UsageError(
+                f"{line.group}:{line.port} is a line of the bus itself: what is published there would be taken for it"
+            )
+    return lines
 
 
 def optional_configuration(config: Path | None) -> Configuration | None:

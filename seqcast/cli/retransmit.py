@@ -14,7 +14,7 @@ from native.messages import MessageTable
 from rewinder.pump import EpollPump
 from rewinder.record import Kind, read_stamp
 from seqcast.cli.common import Failed, counted, load, stop_on_signals, summary
-from seqcast.cli.logs import line_of, optional_configuration
+from seqcast.cli.logs import lines_of, optional_configuration
 from seqcast.cli.progress import Meter
 from seqcast.downlink import Downlink
 from seqcast.endpoints import endpoints_of, session_of
@@ -129,7 +129,7 @@ def retransmit(
     if interface is None:
         interface = "127.0.0.1" if configuration is None else configuration.multicast.interface
     pump = EpollPump()
-    lines = Lines(tuple(map(line_of, to)), interface, 1 if ttl is None else ttl)
+    lines = Lines(lines_of(to, configuration), interface, 1 if ttl is None else ttl)
     with closing(pump), closing(lines):
         if log is not None:
             source = _from_log(log, start, count)

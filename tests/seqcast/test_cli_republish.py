@@ -21,6 +21,7 @@ import moldudp
 from moldudp import MOLDUDP64
 from moldudp.sockets import multicast_receiver, read_datagrams
 from seqcast import Receiver
+from seqcast.config import read_configuration
 from seqcast.endpoints import Endpoints
 from seqcast.settings import Line
 
@@ -159,3 +160,12 @@ def test_a_feed_of_no_stream(line: Line) -> None:
     assert result.exit_code == 1
     assert "no stream within 0.1 s" in result.output
     assert "is not GROUP:PORT" in run("feed", "--to", "nowhere").output
+
+
+@pytest.mark.parametrize("command", [["feed"], ["replay", "--log", "."], ["replay"]])
+def test_nothing_is_published_on_a_line_of_the_bus(directory: Path, command: list[str]) -> None:
+    assert run("init", "--session", "NOW").exit_code == 0
+    own = read_configuration(directory / "seqcast.toml").multicast.lines[0]
+    result = run(*command, "--to", f"{own.group}:{own.port}")
+    assert result.exit_code == 2
+    assert "is a line of the bus itself" in result.output

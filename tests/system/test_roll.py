@@ -208,6 +208,28 @@ def test_everybody_goes_on_in_the_next_session(tmp_path: Path) -> None:
             MESSAGES + 1,
         )
 
+        # Another message, a feed that goes on where the first stopped, and one that counts from the beginning.
+        with bus.sender("BETA") as late:
+            late.send(b"late")
+        for count, options in (
+            (1, ("--state", str(tmp_path / "state"))),
+            (MESSAGES + 1, ("--from", "begin")),
+        ):
+            command = [
+                "feed",
+                "--to",
+                f"{group}:{before.multicast.port}",
+                "--count",
+                str(count),
+                *options,
+                "--json",
+            ]
+            fed_again = CliRunner().invoke(main, [*command, "--config", str(bus.config_path)])
+            assert json.loads(fed_again.stdout)["messages"] == count, fed_again.output
+            assert json.loads(fed_again.stdout)["next_number"] == MESSAGES + 2
+        plain.listen()
+        assert plain.heard[b"DAY08     "] == [*heard[MESSAGES:], b"late"]
+
         # The old session once more, for somebody else, from rewinders.
         again = stack.enter_context(closing(Plain(group, before.multicast.port + 1)))
         to = ("--to", f"{group}:{before.multicast.port + 1}", "--speed", "max", "--linger", "0")
