@@ -35,7 +35,8 @@ def command() -> None:
     """List, verify, dump and export the log of a node, and list, keep and import sessions.
 
     DIR is the directory with the segment files, or that of a node. Without it the log is found through the
-    configuration: rewinders are looked at first. All of this reads only, and works while the node is running.
+    configuration: rewinders are looked at first. All of it works while the node is running, and all but `keep` and
+    `import` reads only.
     """
 
 

@@ -23,6 +23,7 @@ from seqcast.cli.common import (
 from seqcast.cli.logs import SUFFIXES, directory_of, line_of, log_options, optional_configuration
 from seqcast.cli.progress import Meter
 from seqcast.columns import COLUMN_FORMATS, ColumnFile
+from seqcast.config import shown
 from seqcast.exporting import BinaryFile, Content, PacketFile, batches, open_log
 from seqcast.feeds import STANDARD_STREAM
 from seqcast.pcap import CaptureWriter
@@ -114,6 +115,10 @@ def export(
     with closing(open_log(path)) as log, sigterm_as_interrupt():
         start = max(first or log.first, log.first)
         last = log.commit if count is None else min(log.commit, start + count - 1)
+        if start > last:
+            raise Failed(
+                f"{shown(path)}: no record from {start} on is known to be committed; {log.commit} is the last"
+            )
         try:
             with written_whole(output) as stream:
                 target = _target(stream, format_name, log, configuration, content, line, datagram_bytes)

@@ -139,7 +139,7 @@ def _import_capture(
     **_options: Any,
 ) -> dict[str, Any]:
     """Import the sessions of a capture; one that cannot be is a problem, and no harm to the others."""
-    address = None if group is None else int(ipaddress.IPv4Address(group))
+    address = None if group is None else _address(group)
     with _mapped(source) as view:
         scan = Scan(Capture(view, source), address, port)
         scan.run(lambda done, total: meter.show(0, f"looking: {100 * done // total} %"))
@@ -199,6 +199,8 @@ def _import_binaryfile(
     time_ns = Path(source).stat().st_mtime_ns
     if time is not None:
         time_ns = int(time.replace(tzinfo=UTC).timestamp()) * 10**9
+    if not 0 <= time_ns < 1 << 63:
+        raise click.UsageError("a stamp lies between 1970 and 2262: --time says another")
     with open_input(source) as stream:
         done: Imported = import_file(
             FeedReader(stream, "binaryfile", name=source),
@@ -212,6 +214,13 @@ def _import_binaryfile(
             progress=meter.show,
         )
     return {"sessions": [attrs.asdict(done)], "problems": []}
+
+
+def _address(text: str) -> int:
+    try:
+        return int(ipaddress.IPv4Address(text))
+    except ValueError:
+        raise click.UsageError(f"--group {text!r} is not an IPv4 address") from None
 
 
 def _told(values: dict[str, Any]) -> Iterator[str]:

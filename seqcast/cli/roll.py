@@ -157,7 +157,8 @@ class Roll:
         primary = primary_of(configuration, self.answers)
         if primary is None and not any(_is_over(answer) for answer in self.here.values()):
             raise Failed(
-                f"session {self.old} has not ended, and its primary is not here: run this where it runs first"
+                f"session {self.old} has not ended as far as the nodes here know, and its primary is not here: "
+                "run this where it runs first"
             )
         if not confirmed and sys.stdin.isatty():
             click.confirm(f"End session {self.old}, and begin {name}? This cannot be undone.", abort=True)

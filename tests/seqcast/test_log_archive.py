@@ -150,6 +150,9 @@ def test_what_is_not_known_to_be_committed_is_not_exported(directory: Path) -> N
     assert done("log", "export", "seven", path)["last"] == 7
     assert Path("seven").read_bytes().count(b"OLD ") == 7
     assert done("log", "export", "some", path, "--first", "3", "--count", "2")["exported"] == 2
+    result = run("log", "export", "none", str(path), "--first", "8")
+    assert result.exit_code == 1
+    assert "no record from 8 on is known to be committed; 7 is the last" in result.output
 
 
 def test_a_file_is_there_whole_or_not_at_all(directory: Path) -> None:
@@ -389,6 +392,15 @@ def test_what_cannot_be_imported_says_so(directory: Path, node: Path) -> None:
         assert result.exit_code in (1, 2)
         assert words in result.output
     assert "say where it is to go" in run("log", "import", "cut").output
+    write_pcap("x.pcap", [])
+    assert (
+        "'nowhere' is not an IPv4 address"
+        in run("log", "import", "x.pcap", "NODE", "--group", "nowhere").output
+    )
+    assert (
+        "between 1970 and 2262"
+        in run("log", "import", "cut", "NODE", "--as", "X", "--time", "1969-01-01").output
+    )
     assert list(node.iterdir()) == []
 
 
