@@ -18,7 +18,8 @@ from bench import worker
 from bench.payload import LANE_BITS, TABLE_MESSAGES, PreparedTable
 from bench.samples import Samples
 from seqcast.config import read_configuration
-from seqcast.sender import OUTBOX_BYTES, Sender
+from seqcast.intake import OUTBOX_BYTES
+from seqcast.sender import Sender
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -211,6 +211,11 @@ class Codec:
 
         Raises RemoteProtocolError when it is shorter than a header, or a block runs over its end.
         """
+        header, messages, ends = self.decode_in_place(data)
+        return Packet(header, tuple(messages.payloads()), ends)
+
+    def decode_in_place(self, data: bytes | bytearray | memoryview) -> tuple[Header, Messages, bool]:
+        """The same without a copy: header, messages of `data` itself, and whether it ends the session."""
         header = self.decode_header(data)
         decoded = _native.decode(self.protocol, data)
         if decoded is None:
@@ -218,8 +223,7 @@ class Codec:
                 f"{len(data)} bytes do not hold the {header.count} blocks of {self.name} packet "
                 f"{header.sequence_number}"
             )
-        messages, ends = decoded
-        return Packet(header, tuple(messages.payloads()), ends)
+        return header, *decoded
 
 
 MOLDUDP64 = Codec(

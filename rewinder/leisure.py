@@ -12,10 +12,23 @@ from typing import TYPE_CHECKING
 from attrs import define
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rewinder.log import MessageLog
 
 PIECE_BYTES = 64 * 1024
 """Asked for in one turn: some tens of microseconds, for which a message that comes just then has to wait."""
+
+
+@define(eq=False)
+class Chores:
+    """What a node does in quiet turns: what is first is done first. `all` are told whether there is more to do."""
+
+    all: tuple[Callable[[], bool], ...]
+
+    def __call__(self) -> bool:
+        """A piece of one of them; False when all is done."""
+        return any(chore() for chore in self.all)
 
 
 @define(eq=False)

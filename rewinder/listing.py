@@ -64,6 +64,10 @@ class Listing:
         if self._due_ns is None and self._next() is not None:
             self._due_ns = now_ns
 
+    def forget(self, name: str) -> None:
+        """A session has become shorter: it is looked at again when the directory is listed anew."""
+        self._rows.pop(name, None)
+
     def rows(self) -> list[dict[str, Any]]:
         """The sessions, the newest first; see `OldSession.row`."""
         return [self._rows.get(name) or failed_row(name, NOT_LOOKED_AT) for name in self._names]

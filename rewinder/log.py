@@ -86,8 +86,9 @@ class MessageLog(LogReader):
         durability: str,
         segment_bytes: int = SEGMENT_BYTES,
         created_ns: int = 0,
+        first: int = 1,
     ) -> MessageLog:
-        """Begin the log of `session` (ten bytes) at record 1. `created_ns` is UTC, for people.
+        """Begin the log of `session` (ten bytes) at record `first`. `created_ns` is UTC, for people.
 
         Raises LogExists, StorageFull; LocalProtocolError for settings that cannot be.
         """
@@ -95,11 +96,13 @@ class MessageLog(LogReader):
         if cls.exists(storage):
             raise LogExists(f"{storage.describe('')}: there is a log already")
         marks = Marks(storage, session)
-        header = Header(session, 0, 1, 0, created_ns)
-        blob = storage.create(segment_name(1), segment_bytes, header.encode())
+        header = Header(session, 0, first, 0, created_ns)
+        blob = storage.create(segment_name(first), segment_bytes, header.encode())
         storage.sync(blob)
+        if first > 1:
+            write_checkpoint(storage, session, StreamState(), first)
         storage.sync_directory()
-        segments = SegmentSet(storage, session, [1])
+        segments = SegmentSet(storage, session, [first])
         segments.tail = Segment(storage, blob, session)
         segments.tail.verified = True
         return cls(

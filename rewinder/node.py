@@ -9,23 +9,22 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from attrs import define, field, frozen
+from attrs import define, field
 
 from rewinder import notify
 from rewinder.access import Role
 from rewinder.admission import Admission
 from rewinder.counters import Counters
-from rewinder.dial import Identity, Patience
+from rewinder.dial import Patience
 from rewinder.errors import BadSegment, CorruptRecord, ForeignSession
 from rewinder.follower import Follower
-from rewinder.leisure import Leisure
+from rewinder.leisure import Chores, Leisure
 from rewinder.link import HOLD_NS, Link
 from rewinder.log import MessageLog
 from rewinder.log_pages import log_page
 from rewinder.node_port import NodePort
 from rewinder.peer import peer_of
-from rewinder.placement import Placement
-from rewinder.pump import Idle
+from rewinder.retention import Retention
 from rewinder.service import Service
 from rewinder.surroundings import Machine
 from rewinder.voter import Voter, give_up_vote
@@ -33,10 +32,7 @@ from rewinder.why import Reason, Weight
 from souptcp.session import TIMEOUT_NS
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from rewinder.access import Authority
-    from rewinder.curve import RemoteControl
+    from rewinder.node_settings import NodeSettings
     from rewinder.pump import Pump
     from rewinder.service import Application, Client
     from rewinder.surroundings import Control, Surroundings
@@ -60,49 +56,6 @@ logger = logging.getLogger("seqcast")
 logger.addHandler(logging.NullHandler())  # else Python writes warnings where nobody asked for lines
 
 
-@frozen
-class NodeSettings:
-    """What every node needs to know.
-
-    `directory` belongs to this node alone; the log of a session lies in a folder of that name inside it.
-    `session` has ten bytes. `durability` is `memory`, `group` or `always`. `voters` are the names of the nodes
-    whose copy counts, `write_quorum` how many of them must hold a record. `sequencers` are the node ports of
-    those that may be primary, `peers` those of all voters, by name; `node_password` lets this node in there.
-    `patience` is for the connections between nodes. `idle` and `placement` are how it waits, and where it runs.
-    """
-
-    name: str
-    session: bytes
-    directory: Path
-    segment_bytes: int
-    durability: str
-    host: str
-    authority: Authority
-    control_path: Path
-    node_port: int
-    voters: frozenset[str]
-    write_quorum: int
-    sequencers: dict[str, tuple[str, int]]
-    peers: dict[str, tuple[str, int]]
-    node_password: str
-    patience: Patience
-    ahead_bytes: int = 0  # of room that is made ready behind the end of the log
-    remote: RemoteControl | None = None  # where commands are taken over TCP
-    fingerprint: str = ""  # of the configuration that the nodes share
-    idle: Idle = Idle.BLOCK
-    placement: Placement = field(factory=Placement)
-
-    @property
-    def session_name(self) -> str:
-        """The session without its padding."""
-        return self.session.decode("ascii").strip()
-
-    @property
-    def identity(self) -> Identity:
-        """Who this node is to the others."""
-        return Identity(self.name, self.node_password, self.session)
-
-
 @define(eq=False)
 class Node:
     """The frame of a node process: open, run turns, close."""
@@ -116,6 +69,7 @@ class Node:
     port: NodePort = field(init=False)
     follower: Follower = field(init=False)
     link: Link = field(init=False)
+    retention: Retention = field(init=False)
     control: Control = field(init=False)
     services: list[Service] = field(factory=list, init=False)
     deposed: str | None = field(default=None, init=False)
@@ -139,7 +93,9 @@ class Node:
         self.pump = self.surroundings.pump(settings, self.finish)
         self._started_ns = self.pump.clock.now_ns
         self.log = self._open_log()
-        self.pump.leisure = Leisure(self.log, settings.ahead_bytes)
+        self.retention = self._retention()
+        self.pump.leisure = Chores((Leisure(self.log, settings.ahead_bytes), self.retention))
+        self.pump.timers.watch(self.retention)
         if self.log.recovery is not None:
             self.report("recovered", detail=str(self.log.recovery))
         self.voter = Voter(settings.name, settings.voters, self.log, self.surroundings.draw, self._unfit)
@@ -286,6 +242,7 @@ class Node:
             "uptime_seconds": (self.pump.clock.now_ns - self._started_ns) / 1e9,
             "turns": self.pump.turns,
             "access_problem": self.settings.authority.problem,
+            "retention": self.retention.status(),
             "counters": dict(self.counters),
         }
 
@@ -341,10 +298,34 @@ class Node:
 
     def close(self) -> None:
         """Let go of everything; safe to call on a node that was opened in part."""
-        for name in ("link", "control", "log", "pump"):
+        for name in ("retention", "link", "control", "log", "pump"):
             part = getattr(self, name, None)
             if part is not None:
                 part.close()
+
+    # old sessions
+
+    def reads_old(self, _session: str) -> bool:
+        """Whether somebody reads an old session here."""
+        return False
+
+    def old_removed(self, session: str) -> None:
+        """Records of an old session are not there any more."""
+
+    def _retention(self) -> Retention:
+        settings, surroundings, log = self.settings, self.surroundings, self.log
+        return Retention(
+            settings.keep,
+            names=lambda: surroundings.old_sessions(settings),
+            find=lambda session: surroundings.old_storage(settings, session),
+            claim=lambda session: surroundings.claim_old(settings, session),
+            clear=lambda session: surroundings.clear_old(settings, session),
+            present=lambda: len(log.segments) * log.segment_bytes,
+            in_use=self.reads_old,
+            removed=self.old_removed,
+            report=self.report,
+            counters=self.counters,
+        )
 
     def _open_log(self) -> MessageLog:
         """Open the log. One that is damaged is put aside where others have what it held."""

@@ -11,7 +11,8 @@ from rewinder.access import Role
 from rewinder.admission import Admission
 from rewinder.archive import Archive
 from rewinder.listing import Listing
-from rewinder.node import Node, NodeSettings
+from rewinder.node import Node
+from rewinder.node_settings import NodeSettings
 from rewinder.replay import LogServer
 from rewinder.replay_port import ReplayPort
 from rewinder.requests import LogStore, RequestPort
@@ -80,6 +81,14 @@ class RewinderProcess(Node):
     def _refresh_listing(self) -> None:
         self.listing.refresh(self.pump.clock.now_ns)
         self.pump.timers.watch(self.listing)
+
+    def reads_old(self, session: str) -> bool:
+        """Whether a client reads an old session, or has just done so."""
+        return session in self.archive.open
+
+    def old_removed(self, session: str) -> None:
+        """The list of the old sessions is not right any more."""
+        self.listing.forget(session)
 
     def finish(self, now_ns: int) -> int:
         """Show what has become committed, and tell the primary what is held."""

@@ -107,6 +107,12 @@ class Storage(Protocol):
     def remove(self, name: str) -> None:
         """Remove a file, if it is there."""
 
+    def discard(self, name: str, piece: int) -> bool:
+        """Remove a file, giving back `piece` bytes of it in each call; True while there is more to give back.
+
+        The name is gone after the first call. Whoever has the file open reads it on as it was. Raises OSError.
+        """
+
     def read(self, name: str) -> bytes:
         """A small file as a whole. Raises FileNotFoundError."""
 
@@ -272,6 +278,25 @@ class FileStorage:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name, dir_fd=self._descriptor)
 
+    def discard(self, name: str, piece: int) -> bool:
+        """Remove a file, giving back `piece` bytes of it in each call; True while there is more to give back.
+
+        Giving back all at once takes the file system some milliseconds, during which this process can do nothing.
+        """
+        doomed = name + TEMPORARY_SUFFIX  # removed at the next opening if we die before
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(name, doomed, src_dir_fd=self._descriptor, dst_dir_fd=self._descriptor)
+        descriptor = self._open(doomed, os.O_RDWR)
+        try:
+            left = os.fstat(descriptor).st_size - piece
+            if left > 0 and _has_alone(descriptor):
+                os.ftruncate(descriptor, left)
+                return True
+        finally:
+            os.close(descriptor)
+        self.remove(doomed)
+        return False
+
     def read(self, name: str) -> bytes:
         """A small file as a whole. Raises FileNotFoundError."""
         with os.fdopen(self._open(name, os.O_RDONLY), "rb") as stream:
@@ -326,6 +351,16 @@ class FileStorage:
             self._release()
             who = f"process {owner}" if owner else "another process"
             raise LogLocked(f"{self.directory}: {who} has this log open") from None
+
+
+def _has_alone(descriptor: int) -> bool:
+    """Whether nobody else has this file open or mapped. The kernel grants a lease for writing only then."""
+    try:
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    except OSError:
+        return False
+    return True
 
 
 def machine_boot_id() -> str:

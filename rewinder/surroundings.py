@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from rewinder.counters import Counters
-    from rewinder.node import NodeSettings
+    from rewinder.node_settings import NodeSettings
     from rewinder.pump import Pump
     from rewinder.storage import Storage
 
@@ -73,6 +73,12 @@ class Surroundings(Protocol):
         `session` is a name that a session can have, and not the present one. Raises LogLocked when somebody writes
         that log, OSError when it cannot be used.
         """
+
+    def claim_old(self, settings: NodeSettings, session: str) -> Storage | None:
+        """The log of one of them, to be removed: nobody reads or writes it. Raises LogError, OSError."""
+
+    def clear_old(self, settings: NodeSettings, session: str) -> None:
+        """Nothing is left of one of them: it is no session any more. Raises OSError when something is."""
 
     def set_aside(self, settings: NodeSettings) -> str:
         """Put a log that cannot be trusted out of the way; returns where it is now. Raises OSError."""
@@ -127,6 +133,15 @@ class Machine:
             storage.close()
             raise
         return storage
+
+    def claim_old(self, settings: NodeSettings, session: str) -> FileStorage | None:
+        """The directory of that name, which nobody else may have while it is open here."""
+        directory = settings.directory / session
+        return FileStorage(directory) if directory.is_dir() else None
+
+    def clear_old(self, settings: NodeSettings, session: str) -> None:
+        """Remove the directory."""
+        (settings.directory / session).rmdir()
 
     def set_aside(self, settings: NodeSettings) -> str:
         """Rename the directory."""

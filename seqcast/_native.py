@@ -182,6 +182,13 @@ class Stamps:
         return self._bytes.cast("Q")
 
 
+def stamps_of(records: Messages) -> Stamps:
+    """The stamps of records that were checked; they stand by themselves."""
+    rows = ffi.new("sc_stamp[]", max(1, len(records)))
+    count = lib.sc_records_read(records.address, records.rows_address, len(records), rows)
+    return Stamps(memoryview(ffi.buffer(rows)).cast("B"), count)
+
+
 def copy_messages(messages: Messages) -> Messages:
     """The same messages, one behind the other in a buffer of their own."""
     count, size = len(messages), sum(messages.lengths)

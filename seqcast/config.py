@@ -18,6 +18,7 @@ from attrs import AttrsInstance, fields
 
 from rewinder.placement import CORE_MOST, PRIORITY_LEAST, PRIORITY_MOST
 from rewinder.pump import Idle
+from rewinder.retention import Keep
 from seqcast.config_table import Table
 from seqcast.settings import (
     NODE_CHARACTERS,
@@ -220,9 +221,18 @@ def _log(table: Table) -> Log:
         segment_mib=table.integer("segment_mib", 1, SEGMENT_MIB_MOST, _default(Log, "segment_mib")),
         ahead_mib=table.integer("ahead_mib", 0, 2 * SEGMENT_MIB_MOST, _default(Log, "ahead_mib")),
         durability=table.choice("durability", Durability, _default(Log, "durability")),
+        keep=_keep(table),
     )
     table.finish()
     return settings
+
+
+def _keep(table: Table) -> Keep:
+    text = table.optional_text("keep")
+    try:
+        return Keep() if text is None else Keep.parse(text)
+    except ValueError as error:
+        table.fail("keep", str(error))
 
 
 def _access(table: Table) -> Access:

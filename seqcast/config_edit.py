@@ -1,7 +1,7 @@
 """Changing a configuration file that people have written: its text is edited, and their comments stay.
 
-Only what `seqcast promote --force` needs is known here: another session, and nodes that are taken out. The
-result is parsed, and must say just that; a file that is written in some other way is left to its owner.
+Only what `seqcast roll` and `seqcast promote --force` need is known here: another session, and nodes that are taken
+out. The result is parsed, and must say just that; a file that is written in some other way is left to its owner.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ def with_new_session(
     edited = _edited(text, session, removed, reason)
     kept = tuple(node for node in configuration.nodes if node.name not in removed)
     wanted = evolve(configuration, session=session, nodes=kept)
-    edited = change_quorum_comment(edited, len(configuration.voters), len(wanted.voters))
+    if len(wanted.voters) != len(configuration.voters):
+        edited = change_quorum_comment(edited, len(configuration.voters), len(wanted.voters))
     found = parse_configuration(edited, configuration.path)
     if found != wanted:
         raise ConfigError(
@@ -45,15 +46,15 @@ def with_new_session(
     return edited, found
 
 
-def replace_file(path: Path, text: str, backup: Path) -> None:
-    """Put `text` in the place of the file at `path`, whole or not at all; the old file is at `backup` then.
+def replace_file(path: Path, text: str, backup: Path | None = None) -> None:
+    """Put `text` in the place of the file at `path`, whole or not at all; the old file is at `backup` then, if named.
 
     Raises OSError; FileExistsError when there is a backup already.
     """
     path = path.resolve()
     mode = path.stat().st_mode & 0o7777
-    old = path.read_bytes()
-    _write_new(backup, old, mode)
+    if backup is not None:
+        _write_new(backup, path.read_bytes(), mode)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         _write_new(temporary, text.encode("utf-8"), mode)

@@ -47,7 +47,10 @@ class UnknownLine(SeqcastError, ValueError):
 
 
 class SessionEnded(SeqcastError):
-    """The session has ended. What was not acknowledged is not in it: send that in the next session."""
+    """The session has ended. What was not acknowledged is not in it: send that in the next session.
+
+    `Sender(..., after=sender.session_name)` is a sender for that one.
+    """
 
 
 class SessionChanged(SeqcastError):

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from native.messages import Messages
     from seqcast._native import Outbox
 
+OUTBOX_BYTES = 4 << 20
+"""Frames that may be in flight: what a sender has to keep to be able to send it again."""
+
 
 @define(eq=False)
 class Intake:

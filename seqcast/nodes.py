@@ -37,6 +37,7 @@ def _common(configuration: Configuration, node: Node, *, spin: bool) -> dict[str
         "directory": configuration.node_directory(node.name),
         "segment_bytes": configuration.log.segment_bytes,
         "ahead_bytes": configuration.log.ahead_mib << 20,
+        "keep": configuration.log.keep,
         "durability": configuration.log.durability.value,
         "host": node.host,
         "authority": _authority(configuration),

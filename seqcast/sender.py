@@ -14,10 +14,10 @@ from seqcast.endpoints import Endpoints, endpoints_of, session_of
 from seqcast.errors import NotConnected, SeqcastError, SessionEnded, TimedOut, WouldBlock
 from seqcast.event_loop import LoopTurns, inside_event_loop
 from seqcast.host import ThisHost
-from seqcast.intake import Intake
+from seqcast.intake import OUTBOX_BYTES, Intake
 from seqcast.submission import Submission
 from seqcast.ticket import Ticket, Tickets
-from seqcast.uplink import WRITE_BYTES, Uplink
+from seqcast.uplink import CONNECT_SECONDS, WAIT_NS, WRITE_BYTES, Uplink
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,24 +26,16 @@ if TYPE_CHECKING:
     from rewinder.pump import Pump
     from seqcast.host import Host
 
-OUTBOX_BYTES = 4 << 20
-"""Frames that may be in flight: what a sender has to keep to be able to send it again."""
-
-CONNECT_SECONDS = 10.0
-"""How long `open` looks for a sequencer: some takeovers."""
-
-WAIT_NS = 1_000_000_000
-"""Longest wait in one turn; who waits longer comes back for another."""
-
 
 @define(eq=False)
 class Sender:
     """A sender of one user: a context manager, plain or async; or call `open` and `close`.
 
     The first argument is a configuration, the path of its file, or `Endpoints`. `session` is the configured one
-    unless it is named. `outbox_bytes` bounds what is in flight. After `silence_ns` without an acknowledgement that
-    was due the next sequencer is tried; by default that is a little more than the nodes take to miss a primary.
-    `idle` says how calls wait (`rewinder.pump.Idle`); it is without effect in an event loop, and on another `host`.
+    unless it is named; with `after`, the name of one that has ended, whichever follows it. `outbox_bytes` bounds what
+    is in flight. After `silence_ns` without an acknowledgement that was due the next sequencer is tried; by default
+    that is a little more than the nodes take to miss a primary. `idle` says how calls wait (`rewinder.pump.Idle`); it
+    is without effect in an event loop, and on another `host`.
 
     Nothing runs behind the app's back: `send` writes what the connection takes at once, and everything else
     (acknowledgements, heartbeats, another sequencer after a failover) moves while the app is inside a call. In an
@@ -58,6 +50,7 @@ class Sender:
     user: str
     password: str = ""
     session: bytes | None = field(default=None, kw_only=True, converter=session_of)
+    after: str = field(default="", kw_only=True)
     outbox_bytes: int = field(default=OUTBOX_BYTES, kw_only=True)
     connect_seconds: float = field(default=CONNECT_SECONDS, kw_only=True)
     silence_ns: int | None = field(default=None, kw_only=True)
@@ -86,7 +79,8 @@ class Sender:
             sequencers=list(endpoints.sequencers),
             user=self.user,
             password=self.password,
-            session=endpoints.session if self.session is None else self.session,
+            session=(session_of("") if self.after else self.session) or endpoints.session,
+            after=self.after.encode("ascii"),
             silence_ns=endpoints.suspect_ns * 5 // 4 if self.silence_ns is None else self.silence_ns,
             on_answer=self._tickets.told,
             on_end=self._ended,
@@ -127,6 +121,11 @@ class Sender:
             self.close()
 
     # state
+
+    @property
+    def session_name(self) -> str:
+        """The session that is sent into; empty while it is not known which follows `after`."""
+        return self._uplink.session.decode("ascii").strip()
 
     @property
     def last_sequence(self) -> int:

@@ -12,9 +12,10 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, ClassVar
 
-from attrs import asdict, frozen
+from attrs import asdict, field, frozen
 
 from rewinder.pump import Idle
+from rewinder.retention import Keep
 from seqcast.errors import SeqcastError
 
 SESSION_CHARACTERS = 10
@@ -98,6 +99,7 @@ class Log:
     directory: Path
     segment_mib: int = 64
     ahead_mib: int = 16
+    keep: Keep = field(factory=Keep)
     durability: Durability = Durability.MEMORY
 
     @property
@@ -266,7 +268,7 @@ class Configuration:
         return {
             "path": str(self.path),
             "session": self.session,
-            **{table: _plain(asdict(getattr(self, table))) for table in TABLES},
+            **{table: _plain(asdict(getattr(self, table), recurse=False)) for table in TABLES},
             "nodes": {node.name: {**self.shared()["nodes"][node.name], **node.places} for node in self.nodes},
             "derived": {
                 "voters": [node.name for node in self.voters],
@@ -286,10 +288,10 @@ def shown(path: Path) -> str:
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:
-    """Paths and enumerations as text."""
+    """Paths, enumerations and policies as text."""
     plain: dict[str, Any] = {}
     for key, value in values.items():
-        if isinstance(value, Path):
+        if isinstance(value, Path | Keep):
             plain[key] = str(value)
         else:
             plain[key] = value.value if isinstance(value, Enum) else value

@@ -74,6 +74,9 @@ directory = "log"
 segment_mib = 64
 # Room for records to come that a node makes ready while there is nothing to do, in MiB; 0 for none.
 ahead_mib = 16
+# Old sessions that a node keeps: "all", a number of them ("30 sessions"), or a size ("200 GiB", with the
+# present one). The oldest go first; one that did not end, or is marked by `seqcast log keep`, stays.
+keep = "all"
 # When a node holds a record: "memory" survives a killed process, "group" a machine that loses power (one
 # fdatasync for many batches), "always" the same with one fdatasync for each batch.
 durability = "memory"

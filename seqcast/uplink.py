@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from attrs import define, field
 
+from moldudp import session_field
 from rewinder.pump import READABLE, WRITABLE
 from seqcast.errors import LoginRefused
 from souptcp import REJECT_REASONS, Accepted, Closed, Debug, EndOfSession, Rejected, Unsequenced, log_in
@@ -29,6 +30,12 @@ if TYPE_CHECKING:
 
 WRITE_BYTES = 256 * 1024
 """Bytes handed to the connection in one call, so that answers are read in between."""
+
+WAIT_NS = 1_000_000_000
+"""Longest wait in one turn; who waits longer comes back for another."""
+
+CONNECT_SECONDS = 10.0
+"""How long a sender looks for a sequencer when it is opened: some takeovers."""
 
 RETRY_NS = 5_000_000
 RETRY_LIMIT_NS = 250_000_000
@@ -56,6 +63,9 @@ class Uplink:
     sequencer is tried; that is no loss when it was the right one, because whatever it has got needs not be sent
     again. When every sequencer refuses the user, LoginRefused comes out of the pump; StreamLost does when an answer
     contradicts what was acknowledged.
+
+    `session` has ten bytes. With `after`, the name of a session, it is whichever is served next: one that is called
+    so has ended.
     """
 
     pump: Pump
@@ -70,6 +80,7 @@ class Uplink:
     on_answer: Callable[[Answer], None]
     on_end: Callable[[], None] = lambda: None
     timeout_ns: int = TIMEOUT_NS
+    after: bytes = b""
     reconnections: int = field(default=0, init=False)
     trouble: str | None = field(default=None, init=False)
     client: ClientSession | None = field(default=None, init=False)
@@ -234,8 +245,8 @@ class Uplink:
         match event:
             case Unsequenced(answers):
                 self._answered(answers)
-            case Accepted(_, number):
-                self.submission.accepted(number)
+            case Accepted(session, number):
+                self._let_in(session.strip(), number, now_ns)
             case Debug(text):
                 self.trouble = text
             case EndOfSession():
@@ -247,6 +258,16 @@ class Uplink:
                 self._refused(reason, now_ns)
             case Closed(reason):
                 self._lost(self.trouble or reason, now_ns)
+
+    def _let_in(self, session: bytes, number: int, now_ns: int) -> None:
+        """A login was accepted, for the session of this name: it is ours from now on."""
+        if self.after and session == self.after:
+            self._lost(
+                f"session {session.decode('ascii', 'replace')} has ended, and no other has begun", now_ns
+            )
+            return
+        self.session = session_field(session)
+        self.submission.accepted(number)
 
     def _answered(self, answers: Messages) -> None:
         for payload in answers:

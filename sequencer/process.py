@@ -14,7 +14,8 @@ from moldudp import Cadence
 from rewinder.access import Role
 from rewinder.admission import Admission
 from rewinder.errors import StorageFull
-from rewinder.node import Node, NodeSettings
+from rewinder.node import Node
+from rewinder.node_settings import NodeSettings
 from rewinder.record import STAMP_BYTES
 from rewinder.replication import Query
 from sequencer.candidate import Candidate
@@ -98,8 +99,7 @@ class SequencerProcess(Node):
 
         Raises RecordsLost when who votes alone has lost committed records and no rewinder has them.
         """
-        settings, surroundings = self.settings, self.surroundings
-        log, counters = self.log, self.counters
+        settings, surroundings, log, counters = self.settings, self.surroundings, self.log, self.counters
         alone = len(settings.voters) == 1
         if alone:
             mended = mend(log, settings.rewinders, settings.name, settings.node_password)

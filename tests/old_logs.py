@@ -27,6 +27,8 @@ def write_log(
     *,
     end: bool,
     size: int = 50,
+    begin_ns: int = 0,
+    step_ns: int = 1,
     segment_bytes: int = SEGMENT_BYTES_MINIMUM,
 ) -> None:
     """Write a log of so many records, the last of them the end if `end`, and close it."""
@@ -34,7 +36,7 @@ def write_log(
     for number in range(1, records + 1):
         kind = Kind.END if end and number == records else Kind.DATA
         payload = b"" if kind is Kind.END else b"%s %d" % (name.encode("ascii"), number) + bytes(size)
-        log.append(payload, Stamp(number, number, b"ALPHA ", kind))
+        log.append(payload, Stamp(begin_ns + number * step_ns, number, b"ALPHA ", kind))
     log.commit = commit
     log.close()
 

@@ -20,7 +20,9 @@ from seqcast.settings import ConfigError
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = ROOT / "docs"
-TUTORIAL, HOWTO, OBSERVE = (DOCUMENTS / f"{name}.md" for name in ("TUTORIAL", "HOWTO", "OBSERVE"))
+TUTORIAL, HOWTO, OBSERVE, ARCHIVE = (
+    DOCUMENTS / f"{name}.md" for name in ("TUTORIAL", "HOWTO", "OBSERVE", "ARCHIVE")
+)
 
 
 LOGS = (".report", ".warn", ".notice", "logger.warning", "logger.error")
@@ -87,6 +89,15 @@ def test_every_event_of_the_log_is_explained() -> None:
                             events.add(event)
     assert len(events) > 30
     assert sorted(event for event in events if f"`{event}`" not in text) == []
+
+
+def test_the_archive(tmp_path: Path) -> None:
+    with Shell(tmp_path, tmp_path) as shell:
+        for block in blocks_of(ARCHIVE):
+            if block.language == "console":
+                shell.play(block)
+            else:
+                assert block.language == "sh", block  # of several machines, or without an end
 
 
 def run(block: Block, names: dict[str, Any]) -> str:

@@ -88,6 +88,7 @@ MACHINES = [
     "rewinder/promise.py",
     "rewinder/replication.py",
     "rewinder/voter.py",
+    "rewinder/retention.py",
     "sequencer/commit.py",
     "sequencer/elector.py",
     "sequencer/followers.py",
@@ -106,6 +107,11 @@ MACHINES = [
     "seqcast/health.py",
     "seqcast/submission.py",
     "seqcast/assembly.py",
+    "seqcast/packing.py",
+    "seqcast/plain_feed.py",
+    "seqcast/recent.py",
+    "seqcast/retransmission.py",
+    "seqcast/rolling.py",
 ]
 
 

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import sys
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 import click
 
 from rewinder.users import AccessError, canonical_user
 from seqcast.cli import Failed
 from seqcast.config import find_configuration, read_configuration
+from seqcast.feeds import STANDARD_STREAM
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from types import FrameType
 
     from seqcast.config import Configuration
 
@@ -27,7 +33,10 @@ __all__ = [
     "json_option",
     "load",
     "log_format_option",
+    "sigterm_as_interrupt",
+    "stop_on_signals",
     "summary",
+    "written_whole",
 ]
 
 _Function = TypeVar("_Function", bound="Callable[..., Any]")
@@ -110,3 +119,46 @@ def columns(rows: Iterable[Iterable[object]]) -> str:
         ]
         lines.append("  ".join(cells).rstrip())
     return "\n".join(lines)
+
+
+@contextmanager
+def sigterm_as_interrupt() -> Iterator[None]:
+    """Have SIGTERM end the command as ctrl-C does."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def stop_on_signals(stop: Callable[[], None]) -> Iterator[None]:
+    """Have SIGTERM and ctrl-C call `stop`, so that what runs ends in an orderly way."""
+
+    def called(_number: int, _frame: FrameType | None) -> None:
+        stop()
+
+    before = [(number, signal.signal(number, called)) for number in (signal.SIGINT, signal.SIGTERM)]
+    try:
+        yield
+    finally:
+        for number, handler in before:
+            signal.signal(number, handler)
+
+
+@contextmanager
+def written_whole(path: str) -> Iterator[BinaryIO]:
+    """A file to write, there under its name when all went well, and else not at all; "-" is standard output."""
+    if path == STANDARD_STREAM:
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    target = Path(path)
+    making = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        with making.open("wb") as stream:
+            yield stream
+        making.replace(target)
+    except BaseException:
+        making.unlink(missing_ok=True)
+        raise

@@ -19,11 +19,11 @@ from attrs import define, field
 from rewinder.replication import Answer
 from seqcast.cli.asking import TIMEOUT_SECONDS, Answers, ask_nodes, client_of, primary_of
 from seqcast.cli.common import Failed
+from seqcast.cli.switching import PAUSE_SECONDS, check_unused, restart_nodes
 from seqcast.cli.why import compose
 from seqcast.config import shown
 from seqcast.config_edit import replace_file, with_new_session
 from seqcast.control import ControlError
-from seqcast.settings import ConfigError
 from seqcast.survey import ask_node_port
 from seqcast.template import choose_session
 
@@ -32,9 +32,6 @@ if TYPE_CHECKING:
 
 TAKEOVER_SECONDS = 5.0
 """How long a quorum that is up may take to make a primary by itself, beside the time of suspicion."""
-
-PAUSE_SECONDS = 0.05
-"""Between two looks at nodes that start again or vote."""
 
 
 @define
@@ -103,7 +100,7 @@ def new_session(
     text = configuration.path.read_text(encoding="utf-8")
     reason = f"taken out by `seqcast promote --force {target}`, because it did not answer"
     edited, wanted = with_new_session(text, configuration, session, survey.lost, reason)
-    _check_unused(wanted, configuration.session)
+    check_unused(wanted, configuration.session)
     backup = configuration.path.with_name(f"{configuration.path.name}.{configuration.session}")
     click.echo(_consequences(survey, wanted), err=True)
     if not confirmed:
@@ -119,7 +116,7 @@ def new_session(
     except FileExistsError:
         raise Failed(f"{shown(backup)} is there already: move it away first") from None
     click.echo(f"{shown(configuration.path)} is changed; the old one is {shown(backup)}", err=True)
-    untold = _restart(configuration, survey.reachable)
+    untold = restart_nodes(configuration, survey.reachable)
     for name in survey.afar:
         host = configuration.node(name).host
         untold.append(f"{name} runs on {host}: copy the new configuration there and start it again")
@@ -175,17 +172,6 @@ def _look(survey: Survey) -> None:
         survey.look()
 
 
-def _check_unused(wanted: Configuration, old: str) -> None:
-    """Refuse a session that was there before: its logs would be taken up."""
-    if wanted.session == old:
-        raise ConfigError(f"--session {old}: that is the session that is to be left")
-    for directory in (wanted.node_directory(node.name) / wanted.session for node in wanted.nodes):
-        if directory.exists():
-            raise ConfigError(
-                f"--session {wanted.session}: there is a log of it already, in {shown(directory)}"
-            )
-
-
 def _consequences(survey: Survey, wanted: Configuration) -> str:
     """What is going to happen, and what is lost, in plain words."""
     configuration, target = survey.configuration, survey.target
@@ -213,17 +199,6 @@ def _consequences(survey: Survey, wanted: Configuration) -> str:
         f"The logs of session {old} stay on disk: {', '.join(map(shown, logs))}.",
     ]
     return "\n".join(lines)
-
-
-def _restart(configuration: Configuration, names: list[str]) -> list[str]:
-    """Tell nodes to start again; returns a sentence about each that could not be told."""
-    untold = []
-    for name in names:
-        try:
-            client_of(configuration, name, TIMEOUT_SECONDS).request("restart")
-        except ControlError as error:
-            untold.append(f"{name} has to be started again by hand: {error}")
-    return untold
 
 
 def _wait(configuration: Configuration, target: str, deadline: float) -> int:

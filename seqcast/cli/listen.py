@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 from attrs import define, field
 
+from seqcast.batch import Batch
 from seqcast.cli.common import (
     USER_NAME,
     Failed,
@@ -20,11 +20,13 @@ from seqcast.cli.common import (
     examples,
     json_option,
     load,
+    stop_on_signals,
     summary,
 )
 from seqcast.cli.progress import Meter
+from seqcast.cli.retransmit import RETRANSMIT_NAMES, retransmit, retransmit_options
 from seqcast.downlink import BATCH_MESSAGES
-from seqcast.errors import NotConnected, TimedOut
+from seqcast.errors import NotConnected, SessionChanged, TimedOut
 from seqcast.events import LineBack, LineLagging, LineSilent
 from seqcast.feeds import OUTPUT_FORMATS, STANDARD_STREAM, FeedWriter, StampColumns
 from seqcast.latency import LatencyHistogram
@@ -33,9 +35,7 @@ from seqcast.receiver import BEGIN, LIVE, Receiver
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from types import FrameType
 
-    from seqcast.batch import Batch
     from seqcast.events import Event
 
 TURN_SECONDS = 0.1
@@ -98,6 +98,7 @@ def _options(function: Callable[..., None]) -> Callable[..., None]:
         "seqcast listen --from begin --count 1000 --format binaryfile --output out.itch",
     )
 )
+@click.option("--follow", is_flag=True, help="After the end of the session, go on with the one that follows.")
 @_options
 def listen(config: Path | None, **options: Any) -> None:
     """Receive the stream as it is multicast; what is missing comes from the rewinders."""
@@ -108,12 +109,31 @@ def listen(config: Path | None, **options: Any) -> None:
     epilog=examples(
         "seqcast replay --from 1000 --until-end --format json",
         "seqcast replay --session 20261124 --until-end --output yesterday.txt",
+        "seqcast replay --session 26112501 --to 239.1.2.3:20000 --speed 10",
+        "seqcast replay --log run/log/REW1/26112501 --to 239.1.2.3:20000 --speed max",
     )
 )
 @_options
-def replay(config: Path | None, **options: Any) -> None:
-    """Read the stream from the rewinders alone, without multicast."""
-    _receive(config, "replaying", multicast=False, **options)
+@retransmit_options
+def replay(config: Path | None, to: tuple[str, ...], **options: Any) -> None:
+    """Read the stream from the rewinders alone, without multicast; with --to, multicast it again.
+
+    What is multicast again are the records as they were, with their numbers and, as --speed says, their timing, to
+    the groups named: a receiver takes them for the session itself. Heartbeats fill the pauses, and End of Session
+    follows. Without --session and --log it is the present session, as far as it has come.
+    """
+    again = {name: options.pop(name) for name in RETRANSMIT_NAMES}
+    if not to:
+        if given := [name for name, value in again.items() if value is not None]:
+            raise click.UsageError(f"--{given[0].replace('_', '-')} goes with --to GROUP:PORT")
+        _receive(config, "replaying", multicast=False, **options)
+        return
+    if options["output"] != STANDARD_STREAM:
+        raise click.UsageError("--output and --to exclude each other")
+    wanted = {
+        key: options[key] for key in ("start", "session", "count", "user", "password", "timeout", "as_json")
+    }
+    retransmit(config, to, **wanted, **again)
 
 
 def _receive(
@@ -137,7 +157,7 @@ def _receive(
     )
     with receiver, _opened(output) as stream:
         run = Run(receiver, stream, **options)
-        with run.stop_on_signals(), Meter(label, options["count"], quiet=as_json) as meter:
+        with stop_on_signals(run.stop), Meter(label, options["count"], quiet=as_json) as meter:
             run.run(meter)
     text = f"{counted(run.delivered, 'message')} in {run.seconds:.2f} s"
     if run.delivered:
@@ -169,6 +189,7 @@ class Run:
     until_end: bool
     format_name: str
     timeout: float
+    follow: bool = False
     delivered: int = field(default=0, init=False)
     last_number: int | None = field(default=None, init=False)
     interrupted: bool = field(default=False, init=False)
@@ -180,11 +201,11 @@ class Run:
         writer = FeedWriter(self.stream, self.format_name)  # type: ignore[arg-type]
         started = time.monotonic()
         appeared = False
-        while not self.interrupted and not receiver.ended:
+        while not self.interrupted and (self.follow or not receiver.ended):
             left = BATCH_MESSAGES if self.count is None else min(BATCH_MESSAGES, self.count - self.delivered)
             if left == 0:
                 break
-            batch = receiver.poll(left, TURN_SECONDS)
+            batch = self._poll(left)
             if len(batch):
                 self._write(writer, batch)
             elif self.stream.isatty() or self.count is None:
@@ -198,19 +219,23 @@ class Run:
         if receiver.ended and self.count is not None and self.delivered < self.count:
             raise TimedOut(f"the session ended after {self.delivered} of {self.count} messages")
 
-    @contextmanager
-    def stop_on_signals(self) -> Iterator[None]:
-        """Make SIGTERM and ctrl-C end the run in an orderly way."""
-
-        def stop(_number: int, _frame: FrameType | None) -> None:
-            self.interrupted = True
-
-        before = [(number, signal.signal(number, stop)) for number in (signal.SIGINT, signal.SIGTERM)]
+    def _poll(self, limit: int) -> Batch:
+        """The next messages; with `follow` those of the next session when this one is over."""
+        receiver = self.receiver
         try:
-            yield
-        finally:
-            for number, handler in before:
-                signal.signal(number, handler)
+            if not receiver.ended:
+                return receiver.poll(limit, TURN_SECONDS)
+        except SessionChanged:
+            if not self.follow:
+                raise
+        with suppress(TimedOut):
+            name = receiver.next_session(TURN_SECONDS)
+            click.echo(f"session {name} has begun", err=True)
+        return Batch.empty()
+
+    def stop(self) -> None:
+        """End the run in an orderly way."""
+        self.interrupted = True
 
     def _write(self, writer: FeedWriter, batch: Batch) -> None:
         stamps = None

@@ -1,4 +1,7 @@
-"""`seqcast log`: lists, verifies and dumps the logs of a node, also while the node is running."""
+"""`seqcast log`: lists, verifies and dumps the logs of a node, also while the node is running.
+
+What brings sessions into other formats, and back, is in `log_export.py` and `log_import.py`.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,6 @@ import json
 import sys
 from contextlib import closing
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -16,46 +18,38 @@ from rewinder import inspection
 from rewinder.errors import LogError
 from rewinder.old_session import failed_row, open_old_session
 from rewinder.policy import is_session_name
+from rewinder.retention import KEEP_FILE
 from rewinder.storage import FileStorage
-from seqcast.cli.common import Failed, columns, configuration_option, examples, json_option, load
+from seqcast.cli.common import columns, examples
+from seqcast.cli.log_export import export, keep
+from seqcast.cli.log_import import import_
+from seqcast.cli.logs import directory_of, log_options, logs_in, node_directory_of
 from seqcast.cli.remote_log import find_remote, list_remote, verify_remote
 from seqcast.config import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
-    from seqcast.config import Configuration
-
-SEGMENTS = "*.seg"
-
-
-def _log_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the argument DIR and what stands in for it; they arrive as arguments of `_directory`."""
-    for option in (
-        json_option,
-        configuration_option,
-        click.option(
-            "--node", metavar="NAME", help="Node whose log it is [default: the first that has one]."
-        ),
-        click.argument("directory", required=False, metavar="[DIR]", type=click.Path(path_type=Path)),
-    ):
-        function = option(function)
-    return function
+    from collections.abc import Iterable
+    from pathlib import Path
 
 
 @click.group(epilog=examples("seqcast log ls", "seqcast log verify run/log/REW1/DEMO"))
 def command() -> None:
-    """List, verify and dump the log of a node, and list its sessions.
+    """List, verify, dump and export the log of a node, and list, keep and import sessions.
 
     DIR is the directory with the segment files, or that of a node. Without it the log is found through the
-    configuration: rewinders are looked at first. All of this reads only, and works while the node is running.
+    configuration: rewinders are looked at first. All of it works while the node is running, and all but `keep` and
+    `import` reads only.
 
     With --node, and a key (`seqcast keys`), the node may run on another machine: it is asked then, a page at a time.
     """
 
 
+for _each in (keep, export, import_):
+    command.add_command(_each)
+
+
 @command.command(epilog=examples("seqcast log ls", "seqcast log ls --node SEQ1 --json"))
-@_log_options
+@log_options
 @click.option("--epochs", is_flag=True, help="Read all segments through, and say where epochs begin.")
 def ls(directory: Path | None, node: str | None, config: Path | None, as_json: bool, epochs: bool) -> None:
     """List the segments of a log."""
@@ -63,7 +57,7 @@ def ls(directory: Path | None, node: str | None, config: Path | None, as_json: b
     if remote is not None:
         list_remote(remote, as_json=as_json)
         return
-    path = _directory(directory, node, config)
+    path = directory_of(directory, node, config)
     with closing(FileStorage(path, writable=False)) as storage:
         summaries = inspection.list_segments(storage, epochs=epochs)
     if as_json:
@@ -82,7 +76,7 @@ def ls(directory: Path | None, node: str | None, config: Path | None, as_json: b
 
 
 @command.command(epilog=examples("seqcast log sessions", "seqcast log sessions --node REW2 --json"))
-@_log_options
+@log_options
 def sessions(directory: Path | None, node: str | None, config: Path | None, as_json: bool) -> None:
     """List the sessions in a node's directory, as far as a rewinder would replay them.
 
@@ -91,8 +85,8 @@ def sessions(directory: Path | None, node: str | None, config: Path | None, as_j
     """
     remote = find_remote(directory, node, config)
     if remote is None:
-        path = _node_directory(directory, node, config)
-        where, rows = shown(path), [_session_row(inside) for inside in _logs_in(path)]
+        path = node_directory_of(directory, node, config)
+        where, rows = shown(path), [_session_row(inside) for inside in logs_in(path)]
     else:
         where, rows = remote.name, remote.sessions()
     if as_json:
@@ -102,6 +96,7 @@ def sessions(directory: Path | None, node: str | None, config: Path | None, as_j
     table: list[tuple[object, ...]] = [("session", "first", "shown", "last", "note")]
     for row in rows:
         notes = ["it ended"] if row["ended"] else []
+        notes += ["it is kept"] if row.get("kept") else []
         notes += [row["problem"]] if row["problem"] else []
         table.append((row["session"], row["first"], row["shown"], row["last"], "; ".join(notes)))
     click.echo(f"{where}: sessions: {len(rows)}")
@@ -109,14 +104,14 @@ def sessions(directory: Path | None, node: str | None, config: Path | None, as_j
 
 
 @command.command(epilog=examples("seqcast log verify", "seqcast log verify run/log/SEQ1 --json"))
-@_log_options
+@log_options
 def verify(directory: Path | None, node: str | None, config: Path | None, as_json: bool) -> None:
     """Check every record of a log; exit status 1 when something is wrong."""
     remote = find_remote(directory, node, config)
     if remote is not None:
         verify_remote(remote, as_json=as_json)
         return
-    path = _directory(directory, node, config)
+    path = directory_of(directory, node, config)
     with closing(FileStorage(path, writable=False)) as storage:
         found = _verify(storage, quiet=as_json)
     if as_json:
@@ -139,7 +134,7 @@ def verify(directory: Path | None, node: str | None, config: Path | None, as_jso
 @command.command(
     epilog=examples("seqcast log dump --first 1000 --count 10", "seqcast log dump --json | jq .payload")
 )
-@_log_options
+@log_options
 @click.option("--first", type=click.IntRange(min=1), help="Number of the first record [default: the first].")
 @click.option("--count", type=click.IntRange(min=0), help="How many records [default: all].")
 def dump(
@@ -160,7 +155,7 @@ def dump(
     if remote is not None:
         _write_out(remote.dump(first, count), as_json=as_json)
         return
-    path = _directory(directory, node, config)
+    path = directory_of(directory, node, config)
     with closing(FileStorage(path, writable=False)) as storage:
         _write_out(inspection.dump(storage, first, count), as_json=as_json)
 
@@ -173,13 +168,14 @@ def _write_out(records: Iterable[dict[str, Any]], *, as_json: bool) -> None:
 def _session_row(directory: Path) -> dict[str, Any]:
     """What there is to say of one session."""
     if not is_session_name(directory.name):
-        return failed_row(directory.name, "it was put aside, and is never replayed")
+        return {**failed_row(directory.name, "it was put aside, and is never replayed"), "kept": False}
     storage = FileStorage(directory, writable=False)
     try:
         with closing(open_old_session(directory.name, storage)) as session:
-            return session.row()
+            row = session.row()
     except (LogError, OSError) as error:
-        return failed_row(directory.name, str(error))
+        row = failed_row(directory.name, str(error))
+    return {**row, "kept": (directory / KEEP_FILE).exists()}
 
 
 def _verify(storage: FileStorage, *, quiet: bool) -> inspection.Verification:
@@ -193,57 +189,6 @@ def _verify(storage: FileStorage, *, quiet: bool) -> inspection.Verification:
             bar.update(max(done - bar.pos, 0))
 
         return inspection.verify(storage, progress)
-
-
-def _directory(directory: Path | None, node: str | None, config: Path | None) -> Path:
-    """Return the directory with the segment files. Raises `Failed` when there is none."""
-    if directory is not None:
-        return _with_segments(directory)
-    configuration = load(config)
-    nodes = [configuration.node(node)] if node else [*configuration.rewinders, *configuration.sequencers]
-    paths = [configuration.node_directory(choice.name) / configuration.session for choice in nodes]
-    for path in paths:
-        if _has_segments(path):
-            return path
-    raise Failed(f"no node has a log yet: looked in {', '.join(map(shown, paths))}{_others(configuration)}")
-
-
-def _node_directory(directory: Path | None, node: str | None, config: Path | None) -> Path:
-    """Return a directory with logs in it. Raises `Failed` when there is none."""
-    if directory is None:
-        return _directory(None, node, config).parent
-    if not _logs_in(directory):
-        raise Failed(f"{shown(directory)}: there is no log in it")
-    return directory
-
-
-def _logs_in(directory: Path) -> list[Path]:
-    """The directories inside that have segments."""
-    return sorted({path.parent for path in directory.glob(f"*/{SEGMENTS}")})
-
-
-def _others(configuration: Configuration) -> str:
-    """Say which other sessions have logs: the session of the configuration may have been changed."""
-    names = {path.parent.name for path in configuration.log.directory.glob(f"*/*/{SEGMENTS}")}
-    return f"; there are logs of session {', '.join(sorted(names))}" if names else ""
-
-
-def _with_segments(directory: Path) -> Path:
-    """Return the directory itself, or the one session directory in it."""
-    if _has_segments(directory):
-        return directory
-    inside = _logs_in(directory)
-    if len(inside) == 1:
-        return inside[0]
-    if inside:
-        raise Failed(
-            f"{shown(directory)} holds several logs: {', '.join(path.name for path in inside)}; name one"
-        )
-    raise Failed(f"{shown(directory)}: there is no log")
-
-
-def _has_segments(directory: Path) -> bool:
-    return any(directory.glob(SEGMENTS))
 
 
 def _line(record: dict[str, Any]) -> str:

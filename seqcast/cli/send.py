@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import signal
 import time
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +17,7 @@ from seqcast.cli.common import (
     examples,
     json_option,
     load,
+    sigterm_as_interrupt,
     summary,
 )
 from seqcast.cli.progress import Meter
@@ -27,8 +26,6 @@ from seqcast.journal import Journal, identify
 from seqcast.sender import Sender
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from native.messages import Messages
 
 FLUSH_SECONDS = 0.2
@@ -96,7 +93,7 @@ def command(
         run = Run(sender, rate, sender.resumed_at - base)
         stopped = False
         try:
-            with _sigterm_as_interrupt(), Meter("sending", quiet=as_json) as meter:
+            with sigterm_as_interrupt(), Meter("sending", quiet=as_json) as meter:
                 for messages in reader:
                     run.send(messages, meter)
                 run.finish(meter)
@@ -129,16 +126,6 @@ def _report(run: Run, seconds: float, *, stopped: bool, as_json: bool) -> None:
     if run.first_number is not None:
         text += f"; numbers {run.first_number} to {run.last_number}"
     summary(values, text, as_json=as_json)
-
-
-@contextmanager
-def _sigterm_as_interrupt() -> Iterator[None]:
-    """Have SIGTERM end the command as ctrl-C does."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 @define

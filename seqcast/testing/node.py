@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
     from rewinder.counters import Counters
     from rewinder.network import Network
-    from rewinder.node import Node, NodeSettings
+    from rewinder.node import Node
+    from rewinder.node_settings import NodeSettings
     from seqcast.testing.fabric import Fabric
 
 RESTART_NS = 60 * MILLISECOND
@@ -99,6 +100,14 @@ class NodeMachine(Machine):
         """The disk of one of them."""
         disk = self.old_disks.get(session)
         return None if disk is None else disk.reader()
+
+    def claim_old(self, _settings: NodeSettings, session: str) -> MemoryStorage | None:
+        """The disk of one of them, to be removed."""
+        return self.old_disks.get(session)
+
+    def clear_old(self, _settings: NodeSettings, session: str) -> None:
+        """It is gone."""
+        del self.old_disks[session]
 
     def set_aside(self, _settings: NodeSettings) -> str:
         """Put the disk aside, and take a new one."""

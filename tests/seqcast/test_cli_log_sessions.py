@@ -59,6 +59,7 @@ def test_for_programs(directory: Path) -> None:
         "last": 10,
         "ended": False,
         "problem": None,
+        "kept": False,
     }
     assert rows["WORN"]["shown"] is None
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import moldudp
-from seqcast.errors import SessionChanged, TimedOut
+from seqcast.errors import NotConnected, SessionChanged, SessionEnded, TimedOut
 from seqcast.events import NewSession
 from seqcast.testing.fabric import SimNetwork
 from seqcast.testing.machine import Machine
@@ -156,3 +156,45 @@ def test_in_an_event_loop(bus: Bus) -> None:
     speak(bus, b"three")
     bus.run_until(lambda: len(got) == 3)
     assert got == [("SIMULATED", b"one"), ("TUESDAY", b"two"), ("WEDNESDAY", b"three")]
+
+
+class TestSendersThatFollow:
+    """`Sender(after=...)`: it goes on in whatever session follows, though nobody has told it which that is."""
+
+    def test_what_did_not_enter_one_session_is_sent_in_the_next(self, bus: Bus) -> None:
+        sender = bus.sender()
+        assert sender.session_name == "SIMULATED"
+        sender.send(b"one").wait()
+        bus.end_session()
+        ticket = sender.send(b"two")
+        with pytest.raises(SessionEnded, match="1 frame of 'ALPHA' did not enter it"):
+            ticket.wait()
+        before = bus.endpoints
+        bus.begin_session("TOMORROW")
+        bus.endpoints = before  # an app whose configuration is of yesterday
+        following = bus.sender(after=sender.session_name)
+        assert following.session_name == ""
+        assert following.send(b"two").wait() == 2
+        assert (following.session_name, following.resumed_at) == ("TOMORROW", 0)
+
+    def test_the_session_that_has_ended_is_not_taken_for_its_successor(self, bus: Bus) -> None:
+        bus.end_session()
+        sender = bus.sender(after="SIMULATED", connect_seconds=1.0)
+        with pytest.raises(NotConnected, match="no sequencer let 'ALPHA' in within 1 s"):
+            sender.open()
+        bus.begin_session("TOMORROW")
+        assert sender.send(b"one").wait() == 2
+        assert sender.session_name == "TOMORROW"
+
+    def test_it_stays_in_the_one_that_it_has_found(self, bus: Bus) -> None:
+        bus.end_session()
+        bus.begin_session("TOMORROW")
+        sender = bus.sender(after="SIMULATED")
+        sender.send(b"one").wait()
+        bus.fail_over()
+        assert sender.send(b"two").wait() > 2
+        bus.begin_session("FORCED")
+        ticket = sender.send(b"three")
+        with pytest.raises(TimedOut):
+            ticket.wait(3.0)
+        assert sender.session_name == "TOMORROW", "a session without an end is left by nobody but its app"
