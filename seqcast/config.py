@@ -93,12 +93,6 @@ SUSPECT_MS_MOST = 600_000
 REORDER_DELAY_MS_MOST = 1000
 """A receiver that waits longer for the other line is better off asking."""
 
-HELD_DATAGRAMS_LEAST = 64
-"""One batched receive."""
-
-HELD_DATAGRAMS_MOST = 1 << 20
-"""Some 2 GiB of reorder window."""
-
 REQUIRED_PORTS = {
     NodeRole.SEQUENCER: ("node_port", "submit_port"),
     NodeRole.REWINDER: ("node_port", "replay_port"),
@@ -264,12 +258,6 @@ def _receiver(table: Table) -> ReceiverSettings:
     settings = ReceiverSettings(
         reorder_delay_ms=table.integer(
             "reorder_delay_ms", 0, REORDER_DELAY_MS_MOST, _default(ReceiverSettings, "reorder_delay_ms")
-        ),
-        held_datagrams=table.integer(
-            "held_datagrams",
-            HELD_DATAGRAMS_LEAST,
-            HELD_DATAGRAMS_MOST,
-            _default(ReceiverSettings, "held_datagrams"),
         ),
     )
     table.finish()

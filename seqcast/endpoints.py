@@ -93,7 +93,6 @@ def endpoints_of(source: Source) -> Endpoints:
         interface=source.multicast.interface,
         datagram_bytes=source.multicast.datagram_bytes,
         reorder_delay_ns=source.receiver.reorder_delay_ns,
-        held_datagrams=source.receiver.held_datagrams,
         suspect_ns=source.timing.suspect_ns,
     )
 

@@ -148,7 +148,6 @@ class ReceiverSettings:
     """What a receiver does about loss."""
 
     reorder_delay_ms: int = 1
-    held_datagrams: int = 4096
 
     @property
     def reorder_delay_ns(self) -> int:

@@ -99,8 +99,6 @@ suspect_ms = 1000
 [receiver]
 # How long a hole may stay open before it is asked for: packets may overtake each other.
 reorder_delay_ms = 1
-# Datagrams that a receiver keeps while it waits for a hole to close.
-held_datagrams = 4096
 
 # The nodes. The name is 1 to 6 capital letters or digits, and also the node's user name.
 # A sequencer always votes; a rewinder votes when it has `voter = true`. A record is committed
