@@ -60,6 +60,7 @@ uint64_t sc_answers_fill(sc_answers *a, sc_senders *t, const sc_segment *s, uint
     sc_message rows[ROWS];
     uint32_t runs = 0;
     int room = 1;
+    int32_t slot = -1; /* of the record before: mostly this one's, too */
 
     a->senders = 0;
     while (room && from <= to) {
@@ -72,7 +73,8 @@ uint64_t sc_answers_fill(sc_answers *a, sc_senders *t, const sc_segment *s, uint
             sc_record_read(s->base + rows[i].offset, rows[i].length, &stamp);
             if (stamp.kind != SC_KIND_DATA)
                 continue;
-            int32_t slot = sc_senders_find(t, stamp.sender);
+            if (slot < 0 || memcmp(t->rows[slot].sender, stamp.sender, SC_SENDER_BYTES) != 0)
+                slot = sc_senders_find(t, stamp.sender);
             if (slot < 0)
                 continue;
             room = take(a, &runs, (uint32_t)slot, stamp.sender_sequence, rows[i].number);
