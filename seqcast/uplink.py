@@ -39,8 +39,11 @@ CONNECT_SECONDS = 10.0
 
 RETRY_NS = 5_000_000
 RETRY_LIMIT_NS = 250_000_000
-"""First and longest pause between rounds over the sequencers; it doubles from round to round. A standby that takes
-over does so within some ten milliseconds, and one that refuses a login costs hardly anything."""
+"""First and longest pause between rounds over the sequencers. A standby that takes over does so within some ten
+milliseconds, and one that refuses a login costs hardly anything."""
+
+QUICK_ROUNDS = 4
+"""Rounds with the first pause between them: as long as a takeover takes. After them it doubles from round to round."""
 
 RETRY_JITTER = 0.25
 """Part of a pause by which chance makes it longer: senders that lost one primary do not come to the next together."""
@@ -316,7 +319,7 @@ class Uplink:
         self._not_before_ns = now_ns
         rounds, within = divmod(self._failures, len(self.sequencers))
         if within == 0:
-            pause_ns = min(RETRY_NS << min(rounds - 1, 16), RETRY_LIMIT_NS)
+            pause_ns = min(RETRY_NS << min(max(0, rounds - QUICK_ROUNDS), 16), RETRY_LIMIT_NS)
             self._not_before_ns += int(pause_ns * (1 + RETRY_JITTER * self.random.random()))
         self.pump.timers.watch(self)
 
