@@ -137,7 +137,7 @@ class Link:
                 self.follower.accepted(sequence_number, owner, self.wanted)
 
     def _skim(self, view: memoryview, start: int, end: int) -> tuple[int, int]:
-        """What needs no event; see `ClientSession.skim`. Nothing before something was followed the ordinary way."""
+        """What needs no event; see `Session.skim`. Nothing before something was followed the ordinary way."""
         if self.following is None or self.storage_error is not None:
             return start, 0
         return self.follower.skim(view, start, end)

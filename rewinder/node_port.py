@@ -150,15 +150,15 @@ class NodePort(LogServer[MessageLog]):
                 case _:
                     self.counters.add(f"{self.name}.unknown")
 
-    def _skim(self, client: Client, view: memoryview, start: int, end: int) -> int:
-        """What followers say all the time, taken out of the receive buffer; see `ServerSession.skim`."""
+    def _skim(self, client: Client, view: memoryview, start: int, end: int) -> tuple[int, int]:
+        """What followers say all the time, taken out of the receive buffer; see `Session.skim`."""
         while end - start >= HELD_PACKET_BYTES and self.primary is not None:
             found = read_held(view, start)
             if found is None:
                 break
             self.primary.follower_holds(client, *found)
             start += HELD_PACKET_BYTES
-        return start
+        return start, 0
 
     def at_edge(self, client: Client) -> None:
         """What else a follower is to be told."""

@@ -29,8 +29,6 @@ from souptcp.packets import REJECT_REASONS, LoginRequest, PacketType, check_sess
 from souptcp.session import BUFFER_BYTES, HEARTBEAT_NS, OUTPUT_LIMIT_BYTES, TIMEOUT_NS, Session, State
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     from souptcp.events import Event
     from souptcp.framing import Codec, Packet, Payload
 
@@ -77,12 +75,8 @@ class ClientSession(Session):
                 f"the server would give up after {heartbeat_timeout_ms} ms, before our first heartbeat"
             )
         self._takes_unsequenced = codec.server_unsequenced
-        self.skim: Callable[[memoryview, int, int], tuple[int, int]] | None = None
-        """Takes packets out of the receive buffer before they become events: gets the buffer, and from where to where
-        there is something, and returns up to where it took packets, all whole, and how many were sequenced."""
         self._heard_ns = now_ns
         self._requested = check_session(session)
-        self._next_number = 0
         self._queued += codec.encode_login(
             LoginRequest(
                 user,
@@ -127,17 +121,6 @@ class ClientSession(Session):
 
     def _why_given_up(self) -> str:
         return f"nothing from the server for {self.timeout_ns / 1e9:g} s"
-
-    def received(self, count: int, now_ns: int) -> Iterator[Event]:
-        """See `Session.received`; what `skim` takes makes no events."""
-        if self.skim is None or self.state is not State.ACTIVE:
-            return super().received(count, now_ns)
-        if count:
-            self._end += count
-            self._heard_ns = now_ns
-            self._start, sequenced = self.skim(self._view, self._start, self._end)
-            self._next_number += sequenced
-        return self._events(now_ns) if self._start < self._end else iter(())
 
     def _last_word(self, reason: str) -> bytes:
         return self._debug_packet(reason) if self.state is State.ACTIVE else b""

@@ -36,7 +36,7 @@ from souptcp.packets import NOT_AUTHORIZED, REJECT_REASONS, LoginAccepted, Packe
 from souptcp.session import BUFFER_BYTES, HEARTBEAT_NS, OUTPUT_LIMIT_BYTES, TIMEOUT_NS, Session, State
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Sequence
 
     from souptcp.events import Event
     from souptcp.framing import Codec, Packet, Payload
@@ -72,11 +72,7 @@ class ServerSession(Session):
             output_limit_bytes=output_limit_bytes,
         )
         self._login_timeout_ns = login_timeout_ns
-        self.skim: Callable[[memoryview, int, int], int] | None = None
-        """Takes packets out of the receive buffer before they become events: gets the buffer, and from where to where
-        there is something, and returns up to where it took packets, all whole."""
         self._login_deadline_ns = now_ns + login_timeout_ns
-        self._next_number = 0
 
     @property
     def next_number(self) -> int:
@@ -148,16 +144,6 @@ class ServerSession(Session):
             raise LocalProtocolError(
                 f"a server of {self.codec.name} {self.codec.version} sends no unsequenced data"
             )
-
-    def received(self, count: int, now_ns: int) -> Iterator[Event]:
-        """See `Session.received`; what `skim` takes makes no events."""
-        if self.skim is None or self.state is not State.ACTIVE:
-            return super().received(count, now_ns)
-        if count:
-            self._end += count
-            self._heard_ns = now_ns
-            self._start = self.skim(self._view, self._start, self._end)
-        return self._events(now_ns) if self._start < self._end and not self.closing else iter(())
 
     def _given_up_ns(self) -> int | None:
         if self.state is State.ACTIVE:

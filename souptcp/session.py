@@ -77,7 +77,6 @@ class Session(ABC):
 
     _TRANSITIONS: ClassVar[Mapping[State, Mapping[int, Callable[[Any, Packet, int], Event | None]]]]
     _HEARTBEAT: ClassVar[PacketType]
-    skim: Callable[[memoryview, int, int], Any] | None
 
     def __init__(
         self, codec: Codec, *, heartbeat_ns: int, timeout_ns: int, buffer_bytes: int, output_limit_bytes: int
@@ -100,6 +99,10 @@ class Session(ABC):
         self._leaving = _NOTHING  # what the transport is sending: nothing is ever appended to it
         self._sent_ns = 0
         self._heard_ns: int | None = None
+        self.skim: Callable[[memoryview, int, int], tuple[int, int]] | None = None
+        """Takes packets out of the receive buffer before they become events: gets the buffer, and from where to where
+        there is something, and returns up to where it took packets, all whole, and how many were sequenced."""
+        self._next_number = 0
         self._takes_unsequenced = True
         self._paused = False
         self._reason: str | None = None
@@ -129,7 +132,12 @@ class Session(ABC):
         self._end += count
         if count:
             self._heard_ns = now_ns  # any packet counts as life, and so does a piece of one
-        return self._events(now_ns)
+            if self.skim is not None and self.state is State.ACTIVE:
+                start, sequenced = self.skim(self._view, self._start, self._end)
+                if self.state is State.ACTIVE:  # else it was closed meanwhile, and has dropped all
+                    self._start = start
+                    self._next_number += sequenced
+        return self._events(now_ns) if self._start != self._end or self.closing else iter(())
 
     def received_elsewhere(self, start: int, end: int, now_ns: int) -> None:
         """Bytes `start` to `end` of an empty `space()` were received by another way: they are `waiting` now."""
