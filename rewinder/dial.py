@@ -95,17 +95,10 @@ class Dial:
         """Send one unsequenced packet; only while logged in."""
         session, connection = self._session, self._connection
         packet = session.codec.frame(PacketType.UNSEQUENCED, payload)
-        if connection is not None and not session.output_bytes:
-            try:
-                count = connection.socket.send(packet)
-            except OSError:  # a full socket, or a broken one: `write` finds out which
-                count = 0
-            if count == len(packet):
-                session.sent(now_ns)
-                return
-            packet = packet[count:]
-        session.send_framed(packet)
-        self.write(now_ns)
+        if connection is None:
+            session.send_framed(packet)
+        elif not connection.send(packet, now_ns):
+            self.write(now_ns)
 
     def write(self, now_ns: int) -> None:
         """Send what is queued."""

@@ -132,12 +132,8 @@ class AnswerKernel:
         packets = ffi.new("uint8_t[]", runs * lib.SC_ANSWER_PACKET_BYTES)
         self._slots, self._ends = ffi.new("uint32_t[]", runs), ffi.new("uint32_t[]", runs)
         heads, inside = ffi.new("uint32_t[]", runs), ffi.new("sc_run[]", runs)
-        self._parts = (
-            packets,
-            heads,
-            inside,
-            ffi.new("uint32_t[]", table.capacity),
-        )  # which C has no hold on
+        # What C points into lives as long as this does.
+        self._parts = (packets, heads, inside, ffi.new("uint32_t[]", table.capacity))
         self.cdata = ffi.new("sc_answers *", {"capacity": runs, "slots": self._slots, "ends": self._ends})
         self.cdata.packets, self.cdata.heads, self.cdata.runs, self.cdata.open = self._parts
         self.packets = memoryview(ffi.buffer(packets)).cast("B")
@@ -184,7 +180,7 @@ class Outgoing:
     def fill(self, segment: Segment, number: int, last: int) -> int:
         """Pack records `number..last`; returns the number after the last packed one."""
         following: int = lib.sc_outgoing_fill(self.cdata, segment.cdata, number, last)
-        self.count = lib.sc_outgoing_count(self.cdata)
+        self.filled()
         return following
 
     def send(self, line: socket.socket, start: int, *, segmented: bool) -> int:
@@ -206,7 +202,7 @@ class Outgoing:
         return sent
 
     def filled(self) -> None:
-        """C has filled it meanwhile."""
+        """C has filled it: see how many there are."""
         self.count = lib.sc_outgoing_count(self.cdata)
 
     def _datagram(self, index: int) -> bytes:

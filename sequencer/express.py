@@ -53,10 +53,10 @@ class Express:
     primary: Primary
     pump: Pump
     lanes: dict[int, Lane] = field(factory=dict, init=False)
-    _kernel: ExpressKernel = field(init=False)
-    _wait: Ready = field(factory=Ready, init=False)
     turns: int = field(default=0, init=False)
-    """Express turns in which messages came; like the two below, as far as they are accounted for."""
+    """Express turns in which messages came, as far as they are accounted for; so are the records and datagrams."""
+    _kernel: ExpressKernel = field(init=False)
+    _ready: Ready = field(factory=Ready, init=False)
     _stamped: int = field(default=0, init=False)
     _datagrams: list[int] = field(init=False)
 
@@ -108,7 +108,7 @@ class Express:
         """Find out what is ready, as the pump would, and take what express turns there are."""
         primary = self.primary
         if not (self.lanes and primary.calm):
-            return self._wait.wait(epoll, timeout_ns, spin_ns)
+            return self._ready.wait(epoll, timeout_ns, spin_ns)
         segmented = [line.segmented for line in primary.publisher.lines]
         ready = self._kernel.run(primary.log.tail, segmented, epoll, timeout_ns, spin_ns, STAY_NS)
         x = self._kernel.cdata

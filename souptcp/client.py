@@ -87,11 +87,6 @@ class ClientSession(Session):
             )
         )
 
-    @property
-    def next_number(self) -> int:
-        """Number of the sequenced message that comes next; 0 before the login is accepted."""
-        return self._next_number
-
     def send_unsequenced(self, payload: Payload) -> None:
         """Queue one unsequenced message. Raises OutputFull when the server does not read."""
         self._require(State.ACTIVE, "send unsequenced data")

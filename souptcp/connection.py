@@ -139,7 +139,7 @@ class Connection:
                 return False
         return True
 
-    def send(self, packets: memoryview, now_ns: int) -> bool:
+    def send(self, packets: bytes | memoryview, now_ns: int) -> bool:
         """Send whole packets that are framed already, behind what is queued; True when nothing is left.
 
         What the socket does not take now is copied, and waits for `write`. Only for a session that is logged in.

@@ -74,11 +74,6 @@ class ServerSession(Session):
         self._login_timeout_ns = login_timeout_ns
         self._login_deadline_ns = now_ns + login_timeout_ns
 
-    @property
-    def next_number(self) -> int:
-        """Number of the sequenced message that is sent next; 0 before the login is accepted."""
-        return self._next_number
-
     def accept(self, session: bytes, sequence_number: int, now_ns: int) -> None:
         """Let the client in; the next sequenced message sent to it is `sequence_number`.
 

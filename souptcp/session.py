@@ -108,6 +108,11 @@ class Session(ABC):
         self._reason: str | None = None
         self._reported = False
 
+    @property
+    def next_number(self) -> int:
+        """Number of the sequenced message that comes, or is sent, next; 0 before the login is accepted."""
+        return self._next_number
+
     # input
 
     def space(self) -> memoryview:

@@ -1,10 +1,10 @@
 #include "answers.h"
 
-#include "bytes.h"
 #include "record.h"
 #include "soup.h"
 
-_Static_assert(SC_ANSWER_PACKET_BYTES == SC_SOUP_HEADER_BYTES + 20, "header, sequence, number, count");
+_Static_assert(SC_ANSWER_PACKET_BYTES == SC_SOUP_HEADER_BYTES + SC_ANSWER_BYTES,
+               "a packet is header and answer");
 
 /* Take up one record of the sender in `slot`; 0 when there is no room for another run. */
 static int take(sc_answers *a, uint32_t *runs, uint32_t slot, uint64_t sequence, uint64_t number)
@@ -43,9 +43,7 @@ static void write_packets(sc_answers *a)
             const sc_run *run = &a->runs[index];
             sc_put_be16(out, SC_ANSWER_PACKET_BYTES - SC_SOUP_LENGTH_BYTES);
             out[SC_SOUP_LENGTH_BYTES] = 'U';
-            sc_put_be64(out + 3, run->sequence);
-            sc_put_be64(out + 11, run->number);
-            sc_put_be32(out + 19, run->count);
+            sc_answer_write(out + SC_SOUP_HEADER_BYTES, run->sequence, run->number, run->count);
             out += SC_ANSWER_PACKET_BYTES;
             next = run->next;
         } while (next != index);
@@ -60,7 +58,6 @@ uint64_t sc_answers_fill(sc_answers *a, sc_senders *t, const sc_segment *s, uint
     sc_message rows[ROWS];
     uint32_t runs = 0;
     int room = 1;
-    int32_t slot = -1; /* of the record before: mostly this one's, too */
 
     a->senders = 0;
     while (room && from <= to) {
@@ -73,8 +70,7 @@ uint64_t sc_answers_fill(sc_answers *a, sc_senders *t, const sc_segment *s, uint
             sc_record_read(s->base + rows[i].offset, rows[i].length, &stamp);
             if (stamp.kind != SC_KIND_DATA)
                 continue;
-            if (slot < 0 || memcmp(t->rows[slot].sender, stamp.sender, SC_SENDER_BYTES) != 0)
-                slot = sc_senders_find(t, stamp.sender);
+            int32_t slot = sc_senders_find(t, stamp.sender);
             if (slot < 0)
                 continue;
             room = take(a, &runs, (uint32_t)slot, stamp.sender_sequence, rows[i].number);

@@ -1,17 +1,19 @@
 /* The answers of the submit port: what became committed, told to each sender as the runs it consists of.
  *
- * A run is records of one sender at consecutive numbers with consecutive sender sequences. Its answer is an
- * unsequenced SoupBinTCP packet with the sender sequence (8) and the stream number (8) of its last record,
- * and how many they are (4), big-endian (docs/PROTOCOL.md). */
+ * A run is records of one sender at consecutive numbers with consecutive sender sequences. Its answer has the
+ * sender sequence (8) and the stream number (8) of its last record, and how many they are (4), big-endian; it
+ * is the payload of an unsequenced SoupBinTCP packet (docs/PROTOCOL.md). */
 #ifndef SC_ANSWERS_H
 #define SC_ANSWERS_H
 
 #include <stdint.h>
 
+#include "bytes.h"
 #include "segment.h"
 #include "senders.h"
 
 /* [cdef] */
+#define SC_ANSWER_BYTES 20
 #define SC_ANSWER_PACKET_BYTES 23
 
 typedef struct {
@@ -39,5 +41,12 @@ uint64_t sc_answers_fill(sc_answers *answers, sc_senders *senders, const sc_segm
  * committed_number of the senders of its data records, and writes the answers. Returns the number of the next
  * record to look at: to + 1, or less when the segment does not hold it, or when there is no room for another
  * run; the caller then sends what there is and goes on from there. */
+
+static inline void sc_answer_write(uint8_t *out, uint64_t sequence, uint64_t number, uint32_t count)
+{
+    sc_put_be64(out, sequence);
+    sc_put_be64(out + 8, number);
+    sc_put_be32(out + 16, count);
+}
 
 #endif

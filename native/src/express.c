@@ -4,19 +4,10 @@
 #include <errno.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <time.h>
 
+#include "clock.h"
 #include "order.h"
 #include "soup.h"
-
-enum { NS_PER_S = 1000000000 };
-
-static uint64_t now_ns(clockid_t clock)
-{
-    struct timespec now;
-    clock_gettime(clock, &now);
-    return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
-}
 
 static uint64_t last_number(const sc_segment *s)
 {
@@ -131,7 +122,7 @@ static int tell(sc_express *x, uint64_t now)
 int32_t sc_express_run(sc_express *x, int epoll, sc_ready *ready, uint32_t capacity, uint64_t timeout_ns,
                        uint64_t spin_ns, uint64_t stay_ns)
 {
-    uint64_t deadline = now_ns(CLOCK_MONOTONIC) + timeout_ns;
+    uint64_t deadline = sc_clock_ns(CLOCK_MONOTONIC) + timeout_ns;
     uint64_t first = 0; /* when the first message came */
     uint64_t left_ns = timeout_ns;
 
@@ -143,8 +134,8 @@ int32_t sc_express_run(sc_express *x, int epoll, sc_ready *ready, uint32_t capac
         int32_t count = sc_wait(epoll, ready, capacity, left_ns, spin_ns);
         if (count < 0)
             return count;
-        uint64_t now = now_ns(CLOCK_MONOTONIC);
-        uint64_t time = now_ns(CLOCK_REALTIME);
+        uint64_t now = sc_clock_ns(CLOCK_MONOTONIC);
+        uint64_t time = sc_clock_ns(CLOCK_REALTIME);
         if (time < x->tail->last_time)
             time = x->tail->last_time; /* the clock went back */
         int32_t kept = 0;
@@ -163,10 +154,10 @@ int32_t sc_express_run(sc_express *x, int epoll, sc_ready *ready, uint32_t capac
         if (last_number(x->tail) > x->number) {
             x->number = last_number(x->tail);
             x->turns++;
-            uint64_t committed = now_ns(CLOCK_MONOTONIC);
+            uint64_t committed = sc_clock_ns(CLOCK_MONOTONIC);
             publish(x, now);
             sc_span_turn(x->to_commit, x->to_wire, x->number, x->number, x->next_number - 1, now, committed,
-                         now_ns(CLOCK_MONOTONIC));
+                         sc_clock_ns(CLOCK_MONOTONIC));
             stuck = tell(x, now);
             if (first == 0) {
                 first = now;

@@ -2,14 +2,10 @@
 
 #include <string.h>
 
-#include "bytes.h"
-
 static uint32_t end_run(sc_trace *t, uint8_t *answers, uint32_t written)
 {
     uint8_t *out = answers + (uint64_t)written * SC_ANSWER_BYTES;
-    sc_put_be64(out, t->sequence);
-    sc_put_be64(out + 8, t->number);
-    sc_put_be32(out + 16, t->count);
+    sc_answer_write(out, t->sequence, t->number, t->count);
     t->count = 0;
     return written + 1;
 }

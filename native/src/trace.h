@@ -5,11 +5,10 @@
 
 #include <stdint.h>
 
+#include "answers.h"
 #include "segment.h"
 
 /* [cdef] */
-#define SC_ANSWER_BYTES 20
-
 typedef struct {
     uint8_t sender[6];
     uint32_t count;    /* records of the run that is open; 0 while none is */
@@ -23,8 +22,7 @@ uint32_t sc_trace_run(sc_trace *trace, const sc_segment *segment, uint32_t recor
                       uint32_t capacity);
 /* [/cdef] */
 
-/* An answer tells of a run: records of this sender at consecutive numbers. It has the sender sequence (8) and
- * the number (8) of the last of them, and how many they are (4), big-endian.
+/* Answers are those of answers.h, without framing.
  *
  * The caller sets sender, next and last, and zeroes the rest.
  *

@@ -4,17 +4,11 @@
 #include <errno.h>
 #include <sys/epoll.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
-enum { NS_PER_MS = 1000000, NS_PER_S = 1000000000 };
+#include "clock.h"
 
-static uint64_t monotonic_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
-}
+enum { NS_PER_MS = 1000000 };
 
 /* epoll_wait in whole milliseconds, rounded up, so that a timer is never looked at before it is due. */
 static int sleep_ms(int epoll, struct epoll_event *events, int capacity, uint64_t timeout_ns)
@@ -28,8 +22,8 @@ static int sleep_ns(int epoll, struct epoll_event *events, int capacity, uint64_
 #ifdef SYS_epoll_pwait2
     static int missing; /* the kernel's answer never changes while the process lives */
     if (!missing) {
-        struct timespec timeout = {.tv_sec = (time_t)(timeout_ns / NS_PER_S),
-                                   .tv_nsec = (long)(timeout_ns % NS_PER_S)};
+        struct timespec timeout = {.tv_sec = (time_t)(timeout_ns / SC_NS_PER_S),
+                                   .tv_nsec = (long)(timeout_ns % SC_NS_PER_S)};
         int count = (int)syscall(SYS_epoll_pwait2, epoll, events, capacity, &timeout, NULL, 0);
         /* A filter of system calls says EPERM to what it does not know. */
         if (count >= 0 || (errno != ENOSYS && errno != EPERM))
@@ -50,11 +44,11 @@ int32_t sc_wait(int epoll, sc_ready *ready, uint32_t capacity, uint64_t timeout_
     } else if (spin_ns == 0) {
         count = sleep_ns(epoll, events, most, timeout_ns);
     } else {
-        uint64_t begin = monotonic_ns(), spent = 0;
+        uint64_t begin = sc_clock_ns(CLOCK_MONOTONIC), spent = 0;
         uint64_t spin = spin_ns < timeout_ns ? spin_ns : timeout_ns;
         do {
             count = epoll_wait(epoll, events, most, 0);
-            spent = monotonic_ns() - begin;
+            spent = sc_clock_ns(CLOCK_MONOTONIC) - begin;
         } while (count == 0 && spent < spin);
         if (count == 0 && spent < timeout_ns)
             count = sleep_ns(epoll, events, most, timeout_ns - spent);
