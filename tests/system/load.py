@@ -118,13 +118,17 @@ class Load:
     # workers
 
     def start(self) -> None:
-        """Start all: a receiver that hears everything, one that loses much, one that only asks rewinders."""
-        self.add_receiver("receiver-live")
-        self.add_receiver("receiver-lossy", loss=self.rates.loss)
-        self.add_receiver("receiver-replay", multicast=False)
+        """Start all: a receiver that hears everything, one that loses much, one that only asks rewinders.
+
+        Nobody sends before the tap listens: what it has not heard it cannot ask for.
+        """
         multicast = self.bus.configuration.multicast
         lines = [[line.group, line.port] for line in multicast.lines]
         self._start("tap", "tap", lines=lines, interface=multicast.interface)
+        self.add_receiver("receiver-live")
+        self.add_receiver("receiver-lossy", loss=self.rates.loss)
+        self.add_receiver("receiver-replay", multicast=False)
+        self.wait(lambda: bool(self.workers["tap"].reports), "the tap listens")
         for user in self.users:
             rate = self.rates.messages_per_second // self.rates.senders
             self._start(user, "sender", config=str(self.bus.config_path), user=user, rate=rate)
